@@ -1,0 +1,1 @@
+"""MoRAG: everything you have as Markdown you can search."""

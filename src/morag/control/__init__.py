@@ -1,0 +1,1 @@
+"""The control plane: where and when work runs."""

@@ -1,0 +1,220 @@
+"""What the control plane needs from the outside, as ports; the adapters live in `morag.storage`."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from morag.domain.content import StoredDocument
+from morag.domain.task import (
+    Answer,
+    Attempt,
+    Event,
+    Extension,
+    Lease,
+    NewTask,
+    Offers,
+    Outcome,
+    Parked,
+    Task,
+    TaskState,
+    Worker,
+)
+
+
+class Clock(Protocol):
+    """Two clocks, injected so that tests can turn them."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, UTC; for records and timers, may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some start, equal in all processes of this run of the operating system; for leases."""
+        ...
+
+
+class Signals(Protocol):
+    """Doorbells: hints that something changed. They may be lost or doubled without harm; the record is the truth."""
+
+    def lane(self, lane: str) -> None:
+        """A lane may have work."""
+        ...
+
+    def task(self, task_id: str) -> None:
+        """A task's record or log changed."""
+        ...
+
+    async def wait_lane(self, lanes: Sequence[str], timeout_s: float) -> None:
+        """Return when one of the lanes was rung since the last call for it, or after the time-out."""
+        ...
+
+    async def wait_task(self, task_id: str, timeout_s: float) -> None:
+        """Return when the task changes after this call began, or after the time-out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepReport:
+    """What one sweep repaired: counts, for the log."""
+
+    expired: int = 0
+    """Leases that ran out or whose process is gone; their tasks are pending again."""
+    timed_out: int = 0
+    """Tasks whose deadline passed."""
+    unparked: int = 0
+    """Waiting tasks without an open child, made pending."""
+
+
+class TaskStore(Protocol):
+    """The record. Each act is atomic, and durable when it returns.
+
+    `extend`, `park`, `settle` and `release` act only if the fence is current, by one conditional statement.
+    """
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store all of them or none, in order.
+
+        A known `(user_id, idempotency_key)` younger than a day gives the task that has it instead of a new one.
+        Raises IdempotencyConflict, DocumentExists.
+        """
+        ...
+
+    async def claim(
+        self, *, lanes: Sequence[str], worker: Worker, claim_id: str, n: int, lease_s: float, offers: Offers
+    ) -> list[Lease]:
+        """Grant up to `n` ready tasks of the lanes, fairest user first; the same `claim_id` gives the same leases."""
+        ...
+
+    async def extend(self, extensions: Sequence[Extension], *, lease_s: float) -> list[Answer]:
+        """Renew leases and note progress, all in one write; answers in the order given: ok, cancelled or lost."""
+        ...
+
+    async def park(self, task_id: str, fence: int, parked: Parked) -> Answer:
+        """Make the children (or find those the parent already has, by step) and let the parent wait for them."""
+        ...
+
+    async def settle(self, task_id: str, fence: int, outcome: Outcome) -> Answer:
+        """End the attempt; what the outcome makes visible is written in the same transaction.
+
+        `duplicate`: it was settled before with the same outcome.
+        """
+        ...
+
+    async def release(self, task_id: str, fence: int, *, reason: str) -> Answer:
+        """Give the task back to its lane at once, charging no budget."""
+        ...
+
+    async def cancel(self, task_id: str, *, user_id: str) -> Task | None:
+        """End an open task and all its open descendants in one transaction; of an ended one nothing changes.
+
+        Returns the record afterwards, None if the user has no such task.
+        """
+        ...
+
+    async def sweep(self) -> SweepReport:
+        """Repair what time or death broke: expired leases, dead processes of this machine, deadlines, lost wake-ups."""
+        ...
+
+    async def reclaim(self, *, keep: Worker) -> int:
+        """At the start of the one server of a data folder: free the leases of server processes other than `keep`.
+
+        Charges no budget. Returns how many tasks went back to their lanes.
+        """
+        ...
+
+    async def get(self, task_id: str, *, user_id: str | None = None) -> Task | None:
+        """The record; with a user id only if it is that user's."""
+        ...
+
+    async def find(
+        self,
+        *,
+        user_id: str,
+        states: Sequence[TaskState] = (),
+        name: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[Task]:
+        """A user's root tasks (no children), newest first; `before` is a task id to go on from."""
+        ...
+
+    async def children(self, task_id: str) -> list[Task]:
+        """The children of a task, oldest first."""
+        ...
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        """All attempts, oldest first."""
+        ...
+
+    async def events(self, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The log after a sequence number, oldest first."""
+        ...
+
+    async def position(self, task_id: str) -> int | None:
+        """How many ready tasks of its user in its lane are before a pending task; None if it is not pending."""
+        ...
+
+    async def lanes(self, *, user_id: str | None = None) -> Mapping[str, "LaneLoad"]:
+        """By lane: what stands there and what runs; with a user id only that user's tasks."""
+        ...
+
+    async def retire(self, *, older_than_s: float) -> int:
+        """Delete ended trees of tasks that ended longer ago than that, with attempts, events and blob references."""
+        ...
+
+    async def referenced(self, blobs: Sequence[str]) -> set[str]:
+        """Those of the blobs that a task or a document refers to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneLoad:
+    """What stands in a lane and what runs from it."""
+
+    length: int
+    running: int
+    oldest_wait_s: float | None
+
+
+class DocumentStore(Protocol):
+    """What search sees. Documents appear by `TaskStore.settle` with a publication; they are read and deleted here."""
+
+    async def document(self, user_id: str, document_id: str) -> StoredDocument | None:
+        """The visible document, None if the user has none of that id."""
+        ...
+
+    async def documents(self, user_id: str, *, limit: int, after: str | None = None) -> list[StoredDocument]:
+        """A user's documents by id; `after` is an id to go on from."""
+        ...
+
+    async def recognise(self, user_id: str, content_hash: str, options_digest: str) -> str | None:
+        """The id of the user's visible document with the same content and options."""
+        ...
+
+    async def remove(self, user_id: str, document_id: str) -> bool:
+        """Make a document invisible at once; whether there was one. Its points are for the sweep of the index."""
+        ...
+
+
+Run = Callable[[Lease], Awaitable[None]]
+"""Run a claimed task and settle it; never raises but on cancellation."""
+
+
+class Executor(Protocol):
+    """A way to get claimed tasks run."""
+
+    async def serve(self) -> None:
+        """Claim and run until cancelled; then release what still runs."""
+        ...
+
+
+class BlobStore(Protocol):
+    """Bytes by their SHA-256."""
+
+    async def put(self, content: bytes) -> str:
+        """Store, durable when it returns; the digest."""
+        ...
+
+    async def get(self, sha256: str) -> bytes:
+        """All bytes of a blob. Raises NotFound."""
+        ...

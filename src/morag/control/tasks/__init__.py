@@ -1,0 +1,1 @@
+"""The task record's life: submit, run, settle, sweep."""

@@ -1,0 +1,1 @@
+"""The ways a claimed task gets run, one module each."""

@@ -1,0 +1,1 @@
+"""The data plane: what is done to a document."""

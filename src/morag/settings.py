@@ -1,0 +1,88 @@
+"""The only reader of the environment. Each setting, its default and what it is for; `morag serve --help` tells them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+import psutil
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from morag.domain.content import ContentType
+from morag.domain.errors import StartupError
+
+GIB = 1024**3
+
+
+def _cores() -> int:
+    return psutil.cpu_count(logical=True) or 1
+
+
+class Settings(BaseSettings):
+    """Read from the environment; a field `x` is the variable `MORAG_X` unless it names its own."""
+
+    model_config = SettingsConfigDict(env_prefix="MORAG_", extra="ignore", populate_by_name=True, frozen=True)
+
+    data_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_data_dir("morag", appauthor=False)),
+        description="where everything is kept: the database, files, the index; one server at a time",
+    )
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    server_url: str = Field(
+        default="http://127.0.0.1:8000",
+        validation_alias="MORAG_SERVER_URL",
+        description="where client commands go (MORAG_API_BASE_URL is read too)",
+    )
+    api_key: str | None = Field(default=None, repr=False, description="the key of client commands")
+    allow_anonymous: bool | None = Field(
+        default=None,
+        description="requests without a key: unset, only from this machine; true, from anywhere; false, never",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Host names the server answers to, comma-separated"
+    )
+    workers: int = Field(default_factory=_cores, ge=0, le=256, description="conversions at once; 0: none here")
+    max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="largest file taken")
+    child_memory_bytes: int = Field(default=4 * GIB, ge=64 * 1024**2, description="memory one conversion may use")
+    whisper_model: str = Field(default="auto", description="speech model: a name, or a path")
+    embedding_model: str = Field(default="auto", description="embedding model: a name, or a path")
+    fetch_allow: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="hosts or networks URL ingestion may reach though private, comma-separated"
+    )
+    retention_days: float = Field(default=7.0, gt=0, description="days an ended task and its log are kept")
+    keep_originals: bool = Field(default=True, description="keep ingested originals beside their Markdown")
+    min_free_bytes: int = Field(default=GIB // 2, ge=0, description="below this much free disk uploads are refused")
+    task_deadline_s: float = Field(default=21_600.0, gt=0, description="everything of one task, from its first claim")
+    remote_timeout_audio: float = Field(default=3600.0, gt=0, description="seconds one audio conversion may run")
+    remote_timeout_video: float = Field(default=3600.0, gt=0, description="seconds one video conversion may run")
+    remote_timeout_document: float = Field(default=600.0, gt=0, description="seconds one document conversion may run")
+    remote_timeout_image: float = Field(default=300.0, gt=0, description="seconds one image conversion may run")
+    remote_timeout_web: float = Field(default=600.0, gt=0, description="seconds one web page conversion may run")
+    remote_timeout_youtube: float = Field(default=1800.0, gt=0, description="seconds one YouTube conversion may run")
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level logged")
+
+    @field_validator("allowed_hosts", "fetch_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    def timeout_s(self, content_type: ContentType) -> float:
+        """Running time of one conversion, seconds."""
+        return {
+            ContentType.AUDIO: self.remote_timeout_audio,
+            ContentType.VIDEO: self.remote_timeout_video,
+            ContentType.DOCUMENT: self.remote_timeout_document,
+            ContentType.IMAGE: self.remote_timeout_image,
+            ContentType.WEB: self.remote_timeout_web,
+            ContentType.YOUTUBE: self.remote_timeout_youtube,
+        }[content_type]
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process; overrides win over the environment. Raises StartupError naming the variable."""
+    try:
+        return Settings(**overrides)  # pyright: ignore[reportArgumentType] - pydantic validates them
+    except ValidationError as error:
+        lines = [f"MORAG_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        raise StartupError("; ".join(lines), code="bad_setting", hint="Correct the variable and start again.") from None

@@ -1,0 +1,1 @@
+"""Adapters of the ports: databases, files, networks."""

@@ -1,0 +1,1 @@
+"""The task and document store in SQL."""

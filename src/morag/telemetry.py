@@ -1,0 +1,45 @@
+"""The leaf anyone may import: log events, readable on a terminal, JSON otherwise.
+
+Bind ids with `structlog.contextvars`: every event within a request carries `request_id`, within a task `task_id`.
+"""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("morag")
+"""Events are snake_case facts with fields: `log.info("task_settled", outcome=…)`. Never secrets, never URLs."""
+
+
+def configure(*, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
+    """Route structlog and the standard library's logging to `stream`, at `level` and above."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer()]
+        if stream.isatty()
+        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("httpx2", "httpcore2", "uvicorn.access", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
