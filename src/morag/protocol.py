@@ -4,23 +4,76 @@ A converted document travels as JSON from the child process (later: from a user'
 that form in the blob store.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from morag.domain.content import ContentType, Document
+from morag.domain.content import ContentType, Document, Place, Segment
 from morag.domain.errors import ConversionError
-from morag.domain.json import JsonObject
 
 MAX_DOCUMENT_BYTES = 256 * 1024**2
 """Largest converted document taken, as JSON: about 250 million characters of Markdown."""
 
-_DOCUMENT = TypeAdapter(Document)
+
+class SegmentMessage(BaseModel):
+    """A segment with its place, flat; what does not apply is left out."""
+
+    text_start: int = Field(ge=0)
+    text_end: int = Field(ge=0)
+    page: int | None = Field(default=None, ge=1)
+    bbox: tuple[float, float, float, float] | None = None
+    start_s: float | None = Field(default=None, ge=0)
+    end_s: float | None = Field(default=None, ge=0)
+    speaker: str | None = None
+    sheet: str | None = None
+    slide: int | None = Field(default=None, ge=1)
+    heading_path: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, segment: Segment) -> Self:
+        """The message for a segment."""
+        place = segment.place
+        return cls(
+            text_start=segment.text_start,
+            text_end=segment.text_end,
+            page=place.page,
+            bbox=place.bbox,
+            start_s=place.start_s,
+            end_s=place.end_s,
+            speaker=place.speaker,
+            sheet=place.sheet,
+            slide=place.slide,
+            heading_path=place.heading_path,
+        )
+
+    def segment(self) -> Segment:
+        """The segment of the message."""
+        place = self.model_dump(exclude={"text_start", "text_end"})
+        return Segment(text_start=self.text_start, text_end=self.text_end, place=Place(**place))
+
+
+class DocumentMessage(BaseModel):
+    """A converted document."""
+
+    markdown: str
+    content_type: ContentType
+    media_type: str = Field(max_length=255)
+    title: str | None = None
+    metadata: dict[str, JsonValue]
+    segments: list[SegmentMessage]
 
 
 def encode_document(document: Document) -> bytes:
     """A document as JSON, UTF-8."""
-    return _DOCUMENT.dump_json(document)
+    message = DocumentMessage(
+        markdown=document.markdown,
+        content_type=document.content_type,
+        media_type=document.media_type,
+        title=document.title,
+        metadata=document.metadata,
+        segments=[SegmentMessage.of(segment) for segment in document.segments],
+    )
+    return message.model_dump_json(exclude_defaults=True).encode()
 
 
 def decode_document(raw: bytes) -> Document:
@@ -28,15 +81,22 @@ def decode_document(raw: bytes) -> Document:
     if len(raw) > MAX_DOCUMENT_BYTES:
         raise ConversionError("The converted document is too large.", code="bad_result")
     try:
-        document = _DOCUMENT.validate_json(raw)
+        message = DocumentMessage.model_validate_json(raw)
     except ValidationError:
         raise ConversionError("The converter delivered something that is not a document.", code="bad_result") from None
     end = 0
-    for segment in document.segments:
-        if not end <= segment.text_start <= segment.text_end <= len(document.markdown):
+    for segment in message.segments:
+        if not end <= segment.text_start <= segment.text_end <= len(message.markdown):
             raise ConversionError("The converter delivered segments that do not fit its text.", code="bad_result")
         end = segment.text_end
-    return document
+    return Document(
+        markdown=message.markdown,
+        content_type=message.content_type,
+        media_type=message.media_type,
+        title=message.title,
+        metadata=dict(message.metadata),
+        segments=tuple(segment.segment() for segment in message.segments),
+    )
 
 
 class ChildJob(BaseModel):
@@ -50,7 +110,7 @@ class ChildJob(BaseModel):
     content_type: ContentType
     media_type: str
     url: str | None
-    options: JsonObject
+    options: dict[str, JsonValue]
 
 
 class ChildProgress(BaseModel):

@@ -220,7 +220,7 @@ class Lease:
     task: Task
     fence: int
     lease_s: float
-    children: Mapping[str, ChildResult] = field(default_factory=dict)
+    children: Mapping[str, ChildResult]
     """By step: the ended children of a parent that was parked."""
 
 

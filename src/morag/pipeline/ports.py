@@ -39,7 +39,7 @@ class Converter(Protocol):
     """Turns one kind of input into a document, in a child process with limits."""
 
     def convert(self, given: ConversionInput, report: ReportProgress) -> Document:
-        """The document. Raises ConversionError for input at fault; whatever else it raises is a bug of the converter."""
+        """The document. Raises ConversionError for input at fault; anything else it raises is its own bug."""
         ...
 
 
