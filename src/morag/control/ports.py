@@ -196,15 +196,22 @@ class DocumentStore(Protocol):
         ...
 
 
-Run = Callable[[Lease], Awaitable[None]]
-"""Run a claimed task and settle it; never raises but on cancellation."""
+ReportProgress = Callable[[float, str, str], None]
+"""Called with (fraction 0..1, stage, message for people); cheap, may be called as often as one likes."""
+
+Run = Callable[[Lease, ReportProgress], Awaitable[Outcome | Parked]]
+"""Run a claimed task to its outcome. Raises nothing but on cancellation: a failure is an outcome too."""
 
 
 class Executor(Protocol):
     """A way to get claimed tasks run."""
 
     async def serve(self) -> None:
-        """Claim and run until cancelled; then release what still runs."""
+        """Claim, run and settle until cancelled; then give back what still runs."""
+        ...
+
+    async def check(self) -> None:
+        """Ask the store about every lease held, now: what was cancelled is stopped."""
         ...
 
 

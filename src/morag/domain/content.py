@@ -1,6 +1,6 @@
 """What flows through the data plane: source → document with segments → chunks → a visible generation."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from morag.domain.json import JsonObject
@@ -120,6 +120,8 @@ class Publication:
     """SHA-256 of the blob that holds the converted document as JSON; `reindex` starts from it."""
     original_blob: str | None
     """SHA-256 of the original, if originals are kept."""
+    chunking: JsonObject = field(default_factory=dict)
+    """How it was cut, where that differs from the defaults, so that `reindex` cuts it the same way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,3 +133,27 @@ class StoredDocument:
     generation: Generation
     created_at: float
     updated_at: float
+
+
+def ingest_result(
+    publication: Publication,
+    *,
+    processing_time: float,
+    processing_method: str,
+    worker: str | None,
+    routing: JsonObject,
+    duplicate_of: str | None = None,
+) -> JsonObject:
+    """What a completed ingest answers; `duplicate_of` names the stored document if the content was recognised."""
+    result: JsonObject = {
+        "document_id": publication.document_id,
+        "chunks_stored": publication.chunks,
+        "content_hash": publication.content_hash,
+        "content_type": publication.content_type.value,
+        "processing_time": processing_time,
+        "processing_method": processing_method,
+        "worker": worker,
+        "routing": routing,
+        "metadata": publication.metadata,
+    }
+    return {**result, "duplicate_of": duplicate_of} if duplicate_of else result

@@ -137,7 +137,7 @@ class VectorIndex(Protocol):
 
 
 class DocumentStore(Protocol):
-    """Which generation of each document is visible."""
+    """Which generation of each document is visible. Documents appear by the settlement of their ingest."""
 
     async def document(self, user_id: str, document_id: str) -> StoredDocument | None:
         """The visible document of that id, if any."""
@@ -149,6 +149,14 @@ class DocumentStore(Protocol):
 
     async def recognise(self, user_id: str, content_hash: str, options_digest: str) -> str | None:
         """The id of the user's visible document with the same content and options."""
+        ...
+
+    async def documents(self, user_id: str, *, limit: int, after: str | None = None) -> list[StoredDocument]:
+        """A user's documents by id; `after` is an id to go on from."""
+        ...
+
+    async def remove(self, user_id: str, document_id: str) -> bool:
+        """Make a document invisible at once; whether there was one."""
         ...
 
     def every(self) -> AsyncIterator[StoredDocument]:

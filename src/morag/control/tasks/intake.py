@@ -1,0 +1,154 @@
+"""Intake: a user's request becomes task records.
+
+    process a file ─▶ convert
+    process a URL  ─▶ process ─(child)─▶ convert        process and ingest fetch a URL themselves
+    ingest         ─▶ ingest  ─(child)─▶ convert
+
+The same content again (same user, bytes and options) is recognised here and completed at once.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import uuid_utils
+
+from morag.control.ports import DocumentStore
+from morag.control.tasks.manager import TaskManager
+from morag.domain.content import ContentType, Source, StoredDocument, ingest_result
+from morag.domain.identity import LOCAL_LANE
+from morag.domain.json import Json, JsonObject
+from morag.domain.task import Budget, NewTask, Priority, Reservation, Task
+
+NAMESPACE = "morag"
+"""Namespace of the server's own tasks."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to convert: a source that is already in the blob store, or a URL to fetch."""
+
+    source: Source | None = None
+    url: str | None = None
+    content_type: ContentType | None = None
+    """Known for a source; for a URL only if the caller said so."""
+    media_type: str | None = None
+    options: JsonObject = field(default_factory=dict)
+    """The converter's options, already checked."""
+    timeout_s: float | None = None
+    metadata: JsonObject = field(default_factory=dict)
+    idempotency_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestRequest:
+    """A conversion whose result is to be found by search."""
+
+    conversion: Request
+    document_id: str | None = None
+    replace_existing: bool = False
+    chunking: JsonObject = field(default_factory=dict)
+    priority: Priority = Priority.NORMAL
+    batch_id: str | None = None
+
+
+def new_id() -> str:
+    """A fresh UUIDv7, so that ids sort by time."""
+    return str(uuid_utils.uuid7())
+
+
+def digest(value: Json) -> str:
+    """SHA-256 over the canonical JSON of a value, hexadecimal."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class Intake:
+    """Turns checked requests into submitted tasks."""
+
+    def __init__(self, manager: TaskManager, documents: DocumentStore, *, deadline_s: float) -> None:
+        """Submit through `manager`; look up what is already stored in `documents`."""
+        self._manager = manager
+        self._documents = documents
+        self._budget = Budget(deadline_s=deadline_s)
+
+    async def process(self, user_id: str, requests: Sequence[Request]) -> list[Task]:
+        """Submit conversions whose result is only returned. Raises IdempotencyConflict."""
+        return await self._manager.submit([self._process_task(request, user_id) for request in requests])
+
+    async def ingest(self, user_id: str, requests: Sequence[IngestRequest]) -> list[Task]:
+        """Submit ingests, all or none. Raises DocumentExists, IdempotencyConflict."""
+        return await self._manager.submit([await self._ingest_task(request, user_id) for request in requests])
+
+    def _process_task(self, request: Request, user_id: str) -> NewTask:
+        return NewTask(
+            id=new_id(),
+            namespace=NAMESPACE,
+            name="convert" if request.source or request.content_type is ContentType.YOUTUBE else "process",
+            user_id=user_id,
+            args=_args(request),
+            options=request.options,
+            timeout_s=request.timeout_s,
+            budget=self._budget,
+            blobs=(request.source.sha256,) if request.source else (),
+            idempotency_key=request.idempotency_key,
+            idempotency_digest=digest(["process", _args(request), request.options]),
+        )
+
+    async def _ingest_task(self, request: IngestRequest, user_id: str) -> NewTask:
+        conversion = request.conversion
+        options_digest = digest([conversion.options, request.chunking, conversion.metadata])
+        args: JsonObject = {
+            **_args(conversion),
+            "document_id": request.document_id,
+            "replace_existing": request.replace_existing,
+            "chunking": request.chunking,
+            "options_digest": options_digest,
+        }
+        known = await self._recognise(request, options_digest, user_id)
+        return NewTask(
+            id=new_id(),
+            namespace=NAMESPACE,
+            name="ingest",
+            user_id=user_id,
+            args=args,
+            options=conversion.options,
+            timeout_s=conversion.timeout_s,
+            budget=self._budget,
+            priority=request.priority,
+            batch_id=request.batch_id,
+            blobs=(conversion.source.sha256,) if conversion.source else (),
+            reservation=Reservation(document_id=request.document_id, replace_existing=request.replace_existing)
+            if request.document_id
+            else None,
+            idempotency_key=conversion.idempotency_key,
+            idempotency_digest=digest(["ingest", args, conversion.options, int(request.priority)]),
+            completed_with=_recognised(known) if known else None,
+        )
+
+    async def _recognise(self, request: IngestRequest, options_digest: str, user_id: str) -> StoredDocument | None:
+        if request.document_id or request.conversion.source is None:
+            return None
+        found = await self._documents.recognise(user_id, request.conversion.source.sha256, options_digest)
+        return await self._documents.document(user_id, found) if found else None
+
+
+def _recognised(known: StoredDocument) -> JsonObject:
+    return ingest_result(
+        known.publication,
+        processing_time=0.0,
+        processing_method="local",
+        worker=None,
+        routing={"lane": LOCAL_LANE, "reason": "the same content was stored already"},
+        duplicate_of=known.publication.document_id,
+    )
+
+
+def _args(request: Request) -> JsonObject:
+    return {
+        "source": asdict(request.source) if request.source else None,
+        "url": request.url,
+        "content_type": request.content_type.value if request.content_type else None,
+        "media_type": request.media_type,
+        "metadata": request.metadata,
+    }

@@ -1,0 +1,107 @@
+"""TaskManager: the one way in to the record, for the API, the CLI's server and (later) applications.
+
+Everything here names a user; another user's task is a task that does not exist.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from morag.control.ports import Signals, TaskStore
+from morag.domain.errors import NotFound
+from morag.domain.task import Attempt, Event, NewTask, Task, TaskState
+
+PULSE_S = 1.0
+"""How long a follower sleeps at most when a doorbell got lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """A task with all that happened to it."""
+
+    task: Task
+    attempts: Sequence[Attempt]
+    children: Sequence[Task]
+    position: int | None
+    """Tasks before it in its lane; None once it runs."""
+
+
+class TaskManager:
+    """Submit, follow, wait for and cancel tasks of a user."""
+
+    def __init__(self, store: TaskStore, signals: Signals, *, on_cancel: Callable[[], Awaitable[None]]) -> None:
+        """Work on `store`; `on_cancel` lets the workers of this process look at their leases at once."""
+        self._store = store
+        self._signals = signals
+        self._on_cancel = on_cancel
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store all of the tasks or none; durable when it returns. Raises IdempotencyConflict, DocumentExists."""
+        return await self._store.submit(tasks)
+
+    async def get(self, user_id: str, task_id: str) -> Task:
+        """The record. Raises NotFound."""
+        task = await self._store.get(task_id, user_id=user_id)
+        if task is None:
+            raise NotFound(f"There is no task {task_id}.", hint="`GET /api/v1/status/` lists your tasks.")
+        return task
+
+    async def story(self, user_id: str, task_id: str) -> Story:
+        """The record, its attempts, children and place in the lane. Raises NotFound."""
+        task = await self.get(user_id, task_id)
+        return Story(
+            task=task,
+            attempts=await self._store.attempts(task_id),
+            children=await self._store.children(task_id),
+            position=await self._store.position(task_id),
+        )
+
+    async def find(
+        self,
+        user_id: str,
+        *,
+        states: Sequence[TaskState] = (),
+        name: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[Task]:
+        """The user's tasks that no other task asked for, newest first; go on with the last id as `before`."""
+        return await self._store.find(user_id=user_id, states=states, name=name, limit=limit, before=before)
+
+    async def history(self, user_id: str, task_id: str, *, after: int = 0) -> list[Event]:
+        """The whole log after a sequence number. Raises NotFound."""
+        await self.get(user_id, task_id)
+        log: list[Event] = []
+        while page := await self._store.events(task_id, after=log[-1].seq if log else after):
+            log += page
+        return log
+
+    async def follow(self, user_id: str, task_id: str, *, after: int = 0) -> AsyncIterator[Event | None]:
+        """The log as it grows, None at each pause; ends after the terminal event. Raises NotFound."""
+        while True:
+            task = await self.get(user_id, task_id)
+            for event in await self._store.events(task_id, after=after):
+                after = event.seq
+                yield event
+            if task.state.is_terminal:
+                return
+            await self._signals.wait_task(task_id, PULSE_S)
+            yield None
+
+    async def wait(self, user_id: str, task_id: str, *, timeout_s: float) -> Task:
+        """The record as soon as the task has ended, or as it stands after `timeout_s`. Raises NotFound."""
+        until = time.monotonic() + timeout_s
+        while True:
+            task = await self.get(user_id, task_id)
+            left_s = until - time.monotonic()
+            if task.state.is_terminal or left_s <= 0:
+                return task
+            await self._signals.wait_task(task_id, min(PULSE_S, left_s))
+
+    async def cancel(self, user_id: str, task_id: str) -> Task:
+        """End the task and its children unless it has ended; the record afterwards. Raises NotFound."""
+        task = await self._store.cancel(task_id, user_id=user_id)
+        if task is None:
+            raise NotFound(f"There is no task {task_id}.", hint="`GET /api/v1/status/` lists your tasks.")
+        await self._on_cancel()
+        return task
