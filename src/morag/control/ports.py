@@ -1,6 +1,7 @@
 """What the control plane needs from the outside, as ports; the adapters live in `morag.storage`."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -33,23 +34,31 @@ class Clock(Protocol):
         ...
 
 
+class Bell(Protocol):
+    """One listener's end of a doorbell; a ring between two waits is not lost."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when it was rung since the last return, or after the time-out."""
+        ...
+
+
 class Signals(Protocol):
     """Doorbells: hints that something changed. They may be lost or doubled without harm; the record is the truth."""
 
     def lane(self, lane: str) -> None:
-        """A lane may have work."""
+        """A lane may have work. Callable from any thread."""
         ...
 
     def task(self, task_id: str) -> None:
-        """A task's record or log changed."""
+        """A task's record or log changed. Callable from any thread."""
         ...
 
-    async def wait_lane(self, lanes: Sequence[str], timeout_s: float) -> None:
-        """Return when one of the lanes was rung since the last call for it, or after the time-out."""
+    def hear_lanes(self, lanes: Sequence[str]) -> AbstractContextManager[Bell]:
+        """A bell that rings with any of the lanes while the context is open."""
         ...
 
-    async def wait_task(self, task_id: str, timeout_s: float) -> None:
-        """Return when the task changes after this call began, or after the time-out."""
+    def hear_task(self, task_id: str) -> AbstractContextManager[Bell]:
+        """A bell that rings with the task while the context is open."""
         ...
 
 

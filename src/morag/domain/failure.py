@@ -66,3 +66,11 @@ class Decision:
     target_queue: str | None = None
     options_changed: JsonObject | None = None
     alternatives: tuple[Alternative, ...] = ()
+
+
+class AttemptFailed(Exception):
+    """Raised inside an attempt by whoever already knows what kind of failure it is."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure

@@ -20,7 +20,7 @@ from morag.domain.content import (
     StoredDocument,
     ingest_result,
 )
-from morag.domain.failure import Failure, FailureType
+from morag.domain.failure import AttemptFailed, Failure, FailureType
 from morag.domain.json import Json, JsonObject
 from morag.domain.task import ChildResult, Completed, Lease, NewTask, Parked, Task, TaskState
 from morag.pipeline.conversion.detect import check_source_type, detect
@@ -33,14 +33,6 @@ from morag.protocol import encode_document
 Handler = Callable[[Lease, ReportProgress], Awaitable[Completed | Parked]]
 
 CONVERT = "convert"
-
-
-class ChildFailed(Exception):
-    """The conversion a task waited for ended without a document; `failure` says why."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +141,7 @@ class Handlers:
 def _check(child: ChildResult) -> None:
     if child.state is TaskState.COMPLETED:
         return
-    raise ChildFailed(
+    raise AttemptFailed(
         child.failure
         or Failure(
             type=FailureType.PROCESSING_ERROR,

@@ -78,25 +78,27 @@ class TaskManager:
 
     async def follow(self, user_id: str, task_id: str, *, after: int = 0) -> AsyncIterator[Event | None]:
         """The log as it grows, None at each pause; ends after the terminal event. Raises NotFound."""
-        while True:
-            task = await self.get(user_id, task_id)
-            for event in await self._store.events(task_id, after=after):
-                after = event.seq
-                yield event
-            if task.state.is_terminal:
-                return
-            await self._signals.wait_task(task_id, PULSE_S)
-            yield None
+        with self._signals.hear_task(task_id) as bell:
+            while True:
+                task = await self.get(user_id, task_id)
+                for event in await self._store.events(task_id, after=after):
+                    after = event.seq
+                    yield event
+                if task.state.is_terminal:
+                    return
+                await bell.wait(PULSE_S)
+                yield None
 
     async def wait(self, user_id: str, task_id: str, *, timeout_s: float) -> Task:
         """The record as soon as the task has ended, or as it stands after `timeout_s`. Raises NotFound."""
         until = time.monotonic() + timeout_s
-        while True:
-            task = await self.get(user_id, task_id)
-            left_s = until - time.monotonic()
-            if task.state.is_terminal or left_s <= 0:
-                return task
-            await self._signals.wait_task(task_id, min(PULSE_S, left_s))
+        with self._signals.hear_task(task_id) as bell:
+            while True:
+                task = await self.get(user_id, task_id)
+                left_s = until - time.monotonic()
+                if task.state.is_terminal or left_s <= 0:
+                    return task
+                await bell.wait(min(PULSE_S, left_s))
 
     async def cancel(self, user_id: str, task_id: str) -> Task:
         """End the task and its children unless it has ended; the record afterwards. Raises NotFound."""

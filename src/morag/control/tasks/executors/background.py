@@ -1,0 +1,189 @@
+"""BackgroundTasksExecutor: claims, runs and settles in this process, on its event loop.
+
+One loop a door claims as many tasks as the door has free slots; one heartbeat renews all leases in one write. What
+a task does is the runner's business: it is handed in.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from morag.control.ports import Run, Signals, TaskStore
+from morag.domain.errors import Unavailable
+from morag.domain.task import Answer, Extension, Lease, Offers, Outcome, Parked, Progress, Worker
+from morag.telemetry import log
+
+PULSE_S = 1.0
+"""How long an idle door sleeps at most: finds delayed tasks, and work whose doorbell got lost."""
+PROGRESS_S = 0.25
+"""Progress is written at most this often."""
+GRACE_S = 5.0
+"""How long cancelled work may take to clean up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """Some task names, the lanes they stand in, and how many of them may run at once."""
+
+    lanes: Sequence[str]
+    offers: Offers
+    slots: int
+
+
+@dataclass(slots=True, kw_only=True)
+class _Held:
+    """A lease, what runs under it, and the news of it that is not yet written."""
+
+    lease: Lease
+    work: "asyncio.Task[None] | None" = None
+    progress: Progress | None = None
+    is_withdrawn: bool = False
+    """The store said that it is not ours any more: stop, settle nothing."""
+
+    def report(self, fraction: float, stage: str, message: str) -> None:
+        """Note progress; the heartbeat writes it."""
+        self.progress = Progress(fraction=min(max(fraction, 0.0), 1.0), stage=stage, message=message)
+
+    def stop(self) -> None:
+        """Cancel the work."""
+        if self.work:
+            self.work.cancel()
+
+
+class BackgroundTasksExecutor:
+    """Runs claimed tasks in this process until cancelled."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        signals: Signals,
+        run: Run,
+        *,
+        worker: Worker,
+        doors: Sequence[Door],
+        lease_s: float = 30.0,
+    ) -> None:
+        """Claim as `worker` through each of the `doors`, renewing leases of `lease_s` at a quarter of it."""
+        self._store = store
+        self._signals = signals
+        self._run = run
+        self._worker = worker
+        self._doors = doors
+        self._lease_s = lease_s
+        self._held: dict[tuple[str, int], _Held] = {}
+
+    async def serve(self) -> None:
+        """Claim, run and settle until cancelled; then stop the work and give it back, uncharged."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for door in self._doors:
+                    group.create_task(self._serve_door(door))
+                group.create_task(self._heartbeat())
+        finally:
+            await self._give_back()
+
+    async def check(self) -> None:
+        """Ask about every lease held, now, so that a cancel is felt at once."""
+        await self._extend(list(self._held.values()))
+
+    async def _serve_door(self, door: Door) -> None:
+        running: set[asyncio.Task[None]] = set()
+        with self._signals.hear_lanes(door.lanes) as bell:
+            while True:
+                free = door.slots - len(running)
+                leases = await self._claim(door, free)
+                for lease in leases:
+                    work = self._start(lease)
+                    running.add(work)
+                    work.add_done_callback(running.discard)
+                if len(leases) < free:
+                    await bell.wait(PULSE_S)
+                else:
+                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _claim(self, door: Door, n: int) -> list[Lease]:
+        try:
+            return await self._store.claim(
+                lanes=door.lanes,
+                worker=self._worker,
+                claim_id=str(uuid.uuid4()),
+                n=n,
+                lease_s=self._lease_s,
+                offers=door.offers,
+            )
+        except Unavailable as error:
+            log.warning("claim_failed", error=error.message)
+            await asyncio.sleep(PULSE_S)
+            return []
+
+    def _start(self, lease: Lease) -> asyncio.Task[None]:
+        held = self._held[lease.task.id, lease.fence] = _Held(lease=lease)
+        held.work = asyncio.create_task(self._attempt(held), name=f"task {lease.task.id}")
+        return held.work
+
+    async def _attempt(self, held: _Held) -> None:
+        """One claim to its settlement."""
+        lease, task = held.lease, held.lease.task
+        with structlog.contextvars.bound_contextvars(task_id=task.id, task=task.name):
+            try:
+                answer = await self._settle(lease, await self._run(lease, held.report))
+                log.info("attempt_ended", attempt=task.attempt, answer=answer)
+            except asyncio.CancelledError:
+                log.info("attempt_stopped", attempt=task.attempt, is_withdrawn=held.is_withdrawn)
+                raise
+            finally:
+                del self._held[task.id, lease.fence]
+
+    async def _settle(self, lease: Lease, outcome: Outcome | Parked) -> Answer:
+        """Hand in the outcome; while the store cannot take it (disk full, locked), keep the lease and try again."""
+        while True:
+            try:
+                if isinstance(outcome, Parked):
+                    return await self._store.park(lease.task.id, lease.fence, outcome)
+                return await self._store.settle(lease.task.id, lease.fence, outcome)
+            except Unavailable as error:
+                log.warning("settle_failed", error=error.message)
+                await asyncio.sleep(PULSE_S)
+
+    async def _heartbeat(self) -> None:
+        """Renew every lease at a quarter of its length, and between write the progress there is."""
+        renew_at = 0.0
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(PROGRESS_S)
+            is_due = loop.time() >= renew_at
+            if is_due:
+                renew_at = loop.time() + self._lease_s / 4
+            await self._extend([each for each in self._held.values() if is_due or each.progress])
+
+    async def _extend(self, held: Sequence[_Held]) -> None:
+        if not held:
+            return
+        extensions = [
+            Extension(task_id=each.lease.task.id, fence=each.lease.fence, progress=each.progress) for each in held
+        ]
+        for each in held:
+            each.progress = None
+        try:
+            answers = await self._store.extend(extensions, lease_s=self._lease_s)
+        except Unavailable as error:
+            log.warning("heartbeat_failed", error=error.message)
+            return
+        for each, answer in zip(held, answers, strict=True):
+            if answer is not Answer.OK:
+                each.is_withdrawn = True
+                each.stop()
+
+    async def _give_back(self) -> None:
+        left = list(self._held.values())
+        for each in left:
+            each.stop()
+        works = [each.work for each in left if each.work]
+        if works:
+            await asyncio.wait(works, timeout=GRACE_S)
+        for each in left:
+            if not each.is_withdrawn:
+                await self._store.release(each.lease.task.id, each.lease.fence, reason="the server stops")
