@@ -44,6 +44,8 @@ class Handlers:
     documents: DocumentStore
     ingestor: Ingestor
     keep_originals: bool
+    on_indexed: Callable[[], None]
+    """Called when points were written, so that those of older generations get swept."""
 
     def table(self) -> dict[str, Handler]:
         """Every task name the data plane knows, `convert` aside."""
@@ -102,6 +104,7 @@ class Handlers:
         document_id = await self._document_id(task, content_hash)
         chunking = _object(task.args.get("chunking"))
         metadata: JsonObject = {**document.metadata, **_object(task.args.get("metadata"))}
+        self.on_indexed()
         chunks = await self.ingestor.index_document(
             task.user_id,
             Generation(document_id=document_id, task_id=task.id, fence=lease.fence),
