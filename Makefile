@@ -29,3 +29,32 @@ lock: ## resolve the dependencies anew into requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  --extra all --group dev --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+demo: setup ## ingest one real file of every kind, show the Markdown, ask five questions
+	@$(BIN)/python examples/demo.py
+
+serve: setup ## start the server on http://127.0.0.1:8000
+	@$(BIN)/morag serve
+
+test: setup ## run all the tests
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: setup ## format, lint, types, architecture, unit and contract tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -n 2 -q tests/unit tests/contract
+
+format: setup ## rewrite the sources in the project's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## measure against peers (prints figures; nothing passes or fails)
+	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+chaos: setup ## kill what can be killed, for long, and count what was lost
+	@for script in chaos/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+clean: ## remove the virtual environment and caches
+	@rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
