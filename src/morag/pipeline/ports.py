@@ -33,6 +33,8 @@ class ConversionInput:
     options: JsonObject
     work_dir: Path
     """An empty folder of its own for anything temporary."""
+    depth: int = 0
+    """How many inputs it lies in: 1 for the attachment of a mail."""
 
 
 class Converter(Protocol):

@@ -1,0 +1,1 @@
+"""Converters of documents: office files, PDF, mail, text."""

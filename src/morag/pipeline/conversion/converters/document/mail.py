@@ -1,0 +1,143 @@
+"""E-mail: the headers people look at, the body, and what is attached, converted in its turn."""
+
+import email
+import email.policy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import EmailMessage
+from typing import cast
+
+from morag.domain.content import Document
+from morag.domain.errors import ConversionError
+from morag.domain.json import JsonObject
+from morag.pipeline.conversion.converters.html import tree_of, whole_page
+from morag.pipeline.conversion.detect import detect
+from morag.pipeline.conversion.markdown import MarkdownBuilder, demote, escape, one_line
+from morag.pipeline.conversion.registry import convert
+from morag.pipeline.conversion.sources import broken, file_of
+from morag.pipeline.ports import ConversionInput, ReportProgress
+
+_HEADERS = ("From", "To", "Cc", "Date", "Subject")
+_MAX_DEPTH = 3
+"""Mails within mails that are opened."""
+_MAX_ATTACHMENTS = 100
+_STUB = 4
+"""How many times longer than the plain text the HTML must be for the plain text to count as a stub."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Attachment:
+    name: str
+    media_type: str
+    content: bytes
+
+
+class MailConverter:
+    """RFC 822 mail to Markdown."""
+
+    def convert(self, given: ConversionInput, report: ReportProgress) -> Document:
+        """The document. Raises ConversionError: `broken_file`."""
+        report(0.05, "processing", "reading the mail")
+        with file_of(given).open("rb") as stream:
+            message = cast("EmailMessage", email.message_from_binary_file(stream, policy=email.policy.default))
+        headers = _headers(message)
+        if not headers:
+            raise broken("The file has none of the headers of a mail.")
+        builder = MarkdownBuilder()
+        subject = headers.pop("Subject", None)
+        builder.heading(1, escape(subject or "(no subject)"))
+        builder.block("\n".join(f"- **{name}:** {escape(value)}" for name, value in headers.items()))
+        _add_body(builder, message)
+        names = _add_attachments(builder, message, given, report)
+        metadata: JsonObject = {name.lower(): value for name, value in headers.items()}
+        if names:
+            metadata["attachments"] = [*names]
+        return builder.document(
+            content_type=given.detected.content_type,
+            media_type=given.detected.media_type,
+            title=subject,
+            metadata=metadata,
+        )
+
+
+def _headers(message: EmailMessage) -> dict[str, str]:
+    found = ((name, message.get(name)) for name in _HEADERS)
+    return {name: text for name, value in found if value is not None and (text := one_line(str(value)))}
+
+
+def _add_body(builder: MarkdownBuilder, message: EmailMessage) -> None:
+    """The plain text, unless the HTML says a good deal more or has a table."""
+    plain_part, html_part = message.get_body(("plain",)), message.get_body(("html",))
+    words = _text(plain_part).strip() if plain_part is not None else ""
+    page = _text(html_part) if html_part is not None else ""
+    markdown = whole_page(tree_of(page, None)) if page.strip() else ""
+    if markdown and (not words or len(markdown) > _STUB * len(words) or "\n| --- " in markdown):
+        builder.markdown(demote(markdown, 1))
+    else:
+        builder.block(escape(words))
+
+
+def _text(part: EmailMessage) -> str:
+    try:
+        content = part.get_content()
+    except (LookupError, UnicodeError):
+        content = None
+    if isinstance(content, str):
+        return content.replace("\r\n", "\n")
+    payload = part.get_payload(decode=True)
+    return payload.decode("latin-1") if isinstance(payload, bytes) else ""
+
+
+def _add_attachments(
+    builder: MarkdownBuilder, message: EmailMessage, given: ConversionInput, report: ReportProgress
+) -> list[str]:
+    found = list(_attachments(message))
+    for at, attachment in enumerate(found):
+        report((at + 1) / (len(found) + 1), "processing", f"attachment {at + 1} of {len(found)}")
+        builder.heading(2, f"Attachment: {escape(attachment.name)}")
+        try:
+            builder.include(_converted(attachment, at, given), under=2)
+        except ConversionError as error:
+            builder.block(f"*Not converted: {error.message}*")
+    return [attachment.name for attachment in found]
+
+
+def _attachments(message: EmailMessage) -> Iterator[_Attachment]:
+    for at, part in enumerate(message.iter_attachments()):
+        if at >= _MAX_ATTACHMENTS:
+            return
+        name = one_line(part.get_filename() or "")[:200]
+        if part.get_content_type() == "message/rfc822":
+            inner = part.get_payload(0) if part.is_multipart() else part
+            content = inner.as_bytes() if isinstance(inner, EmailMessage) else b""
+            yield _Attachment(name=name or "mail.eml", media_type="message/rfc822", content=content)
+            continue
+        if part.get_content_disposition() == "inline" and not name:
+            continue
+        payload = part.get_payload(decode=True)
+        yield _Attachment(
+            name=name or "unnamed",
+            media_type=part.get_content_type(),
+            content=payload if isinstance(payload, bytes) else b"",
+        )
+
+
+def _converted(attachment: _Attachment, at: int, given: ConversionInput) -> Document:
+    """The attachment as a document; its options are the defaults, as the mail's own are not meant for it."""
+    if given.depth >= _MAX_DEPTH:
+        raise ConversionError("it lies too deep in other mails.", code="too_deep")
+    work_dir = given.work_dir / f"attachment-{at}"
+    work_dir.mkdir(parents=True)
+    path = work_dir.with_suffix(".bin")
+    path.write_bytes(attachment.content)
+    detected = detect(path, filename=attachment.name, media_type=attachment.media_type)
+    inner = ConversionInput(
+        path=path,
+        filename=attachment.name,
+        detected=detected,
+        url=None,
+        options={},
+        work_dir=work_dir,
+        depth=given.depth + 1,
+    )
+    return convert(inner, lambda _fraction, _stage, _message: None)
