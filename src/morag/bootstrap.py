@@ -1,0 +1,276 @@
+"""Composition root: the only file that names concrete adapters. Reads settings, hands plain values down.
+
+opened(settings) ─▶ Parts (stores, files, index, handlers)
+assemble(parts, run) ─▶ System (what the API serves), with the runner handed in by the worker that has one
+"""
+
+import asyncio
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from morag.control.ports import Run, Signals, TaskStore
+from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
+from morag.control.tasks.intake import NAMESPACE, Intake, new_id
+from morag.control.tasks.manager import TaskManager
+from morag.control.tasks.supervisor import Chore, Supervisor
+from morag.domain.content import Generation
+from morag.domain.errors import InvalidRequest
+from morag.domain.identity import LOCAL_LANE
+from morag.domain.task import Offers, Worker
+from morag.pipeline.handlers import CONVERT, Handlers
+from morag.pipeline.ingestion.embedders.local import LocalEmbedder
+from morag.pipeline.ingestion.ingestor import Ingestor
+from morag.pipeline.ingestion.sweep import IndexSweep
+from morag.pipeline.library import Library
+from morag.pipeline.ports import ReportProgress, VectorIndex
+from morag.pipeline.search import Searcher
+from morag.settings import Settings
+from morag.storage.blobs import FolderBlobStore
+from morag.storage.fetch import GuardedFetcher
+from morag.storage.folder import DataFolder
+from morag.storage.host import SystemClock, this_worker
+from morag.storage.signals import LocalSignals
+from morag.storage.sql.database import Database, open_database
+from morag.storage.vectors.embedded import EmbeddedIndex
+from morag.telemetry import log
+
+DATABASE = "morag.db"
+INGESTS_AT_ONCE = 4
+"""Light tasks wait mostly for files and threads; each may embed, which has its own limit."""
+SWEEP_INDEX_S = 30.0
+CLEAN_S = 600.0
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether requests can be answered, and what an operator should know."""
+
+    is_ready: bool
+    checks: dict[str, str]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a running server is made of, before there is something that runs tasks."""
+
+    settings: Settings
+    worker: Worker
+    signals: Signals
+    database: Database
+    blobs: FolderBlobStore
+    index: VectorIndex
+    embedder: LocalEmbedder
+    fetcher: GuardedFetcher
+    handlers: Handlers
+    sweep: IndexSweep
+    is_index_current: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """What the API serves."""
+
+    settings: Settings
+    worker_id: str
+    manager: TaskManager
+    intake: Intake
+    library: Library
+    searcher: Searcher
+    blobs: FolderBlobStore
+    store: TaskStore
+    executor: BackgroundTasksExecutor
+    supervisor: Supervisor
+    check_url: Callable[[str], None]
+    notes: tuple[str, ...]
+
+    async def health(self) -> Health:
+        """Ask the database and the disk."""
+        await self.store.lanes()
+        free = self.blobs.free_bytes()
+        has_room = free >= self.settings.min_free_bytes
+        checks = {"database": "ok", "disk": "ok" if has_room else "low: uploads are refused"}
+        return Health(is_ready=True, checks=checks, notes=self.notes)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncGenerator[Parts]:
+    """Lock and open the data folder, migrate it, free what a dead server held. Raises StartupError."""
+    with DataFolder(settings.data_dir).locked() as folder:
+        signals = LocalSignals()
+        database = await open_database(folder / DATABASE, clock=SystemClock(), signals=signals)
+        try:
+            worker = this_worker("local")
+            freed = await database.tasks.reclaim(keep=worker)
+            log.info("data_folder_opened", tasks_taken_up_again=freed)
+            parts = await _parts(settings, folder, database, signals, worker)
+            try:
+                yield parts
+            finally:
+                parts.index.close()
+        finally:
+            await database.close()
+
+
+async def _parts(settings: Settings, folder: Path, database: Database, signals: Signals, worker: Worker) -> Parts:
+    blobs = FolderBlobStore(folder / "blobs", min_free_bytes=settings.min_free_bytes)
+    embedder = LocalEmbedder(settings.embedding_model)
+    index_folder, is_current = await _index_folder(folder, database, embedder)
+    index = EmbeddedIndex(index_folder, dimensions=embedder.dimensions)
+
+    async def is_open(generation: Generation) -> bool:
+        task = await database.tasks.get(generation.task_id)
+        return task is not None and not task.state.is_terminal and task.fence == generation.fence
+
+    sweep = IndexSweep(index, database.documents, is_open)
+    fetcher = GuardedFetcher(blobs, allow=settings.fetch_allow, max_bytes=settings.max_upload_bytes)
+    handlers = Handlers(
+        blobs=blobs,
+        fetcher=fetcher,
+        documents=database.documents,
+        ingestor=Ingestor(embedder, index),
+        keep_originals=settings.keep_originals,
+        on_indexed=sweep.mark,
+    )
+    return Parts(
+        settings=settings,
+        worker=worker,
+        signals=signals,
+        database=database,
+        blobs=blobs,
+        index=index,
+        embedder=embedder,
+        fetcher=fetcher,
+        handlers=handlers,
+        sweep=sweep,
+        is_index_current=is_current,
+    )
+
+
+async def _index_folder(folder: Path, database: Database, embedder: LocalEmbedder) -> tuple[Path, bool]:
+    """The index in use, and whether today's embedding model made it; leftovers of a cut-off reindex go."""
+    name = await database.meta.get("index_folder")
+    if name is None:
+        name = f"index-{new_id()}"
+        await database.meta.set("index_model", embedder.model)
+        await database.meta.set("index_folder", name)
+    for left_over in folder.glob("index-*"):
+        if left_over.name != name:
+            shutil.rmtree(left_over)
+    return folder / name, await database.meta.get("index_model") == embedder.model
+
+
+def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
+    """Put the control plane on top of the parts; `run` does the tasks of those `names`."""
+    settings, database = parts.settings, parts.database
+    executor = BackgroundTasksExecutor(
+        database.tasks, parts.signals, run, worker=parts.worker, doors=_doors(settings, names)
+    )
+    manager = TaskManager(database.tasks, parts.signals, on_cancel=executor.check)
+    return System(
+        settings=settings,
+        worker_id=parts.worker.id,
+        manager=manager,
+        intake=Intake(manager, database.documents, deadline_s=settings.task_deadline_s),
+        library=Library(documents=database.documents, index=parts.index, blobs=parts.blobs),
+        searcher=Searcher(parts.embedder, parts.index, database.documents, dense_enabled=parts.is_index_current),
+        blobs=parts.blobs,
+        store=database.tasks,
+        executor=executor,
+        supervisor=Supervisor(database.tasks, _chores(parts)),
+        check_url=parts.fetcher.check_url,
+        notes=_notes(parts),
+    )
+
+
+def _notes(parts: Parts) -> tuple[str, ...]:
+    if parts.is_index_current:
+        return ()
+    return ("The index was built with another embedding model: search is by words only until `morag reindex` is run.",)
+
+
+def _doors(settings: Settings, names: frozenset[str]) -> list[Door]:
+    """Conversions by cores; everything else waits mostly and has slots of its own, so that neither blocks the other."""
+
+    def door(offered: frozenset[str], slots: int) -> Door:
+        return Door(lanes=(LOCAL_LANE,), offers=Offers(namespace=NAMESPACE, names=offered), slots=slots)
+
+    heavy = [door(frozenset({CONVERT}), settings.workers)] if settings.workers else []
+    return [*heavy, door(names - {CONVERT}, INGESTS_AT_ONCE)]
+
+
+def _chores(parts: Parts) -> list[Chore]:
+    database, retention_s = parts.database, parts.settings.retention_days * DAY_S
+
+    async def retire() -> int:
+        return await database.tasks.retire(older_than_s=retention_s)
+
+    async def sweep_blobs() -> int:
+        return await parts.blobs.sweep(database.tasks.referenced)
+
+    return [
+        Chore(name="retire_tasks", every_s=CLEAN_S, act=retire),
+        Chore(name="sweep_blobs", every_s=CLEAN_S, act=sweep_blobs),
+        Chore(name="sweep_index", every_s=SWEEP_INDEX_S, act=parts.sweep.run),
+    ]
+
+
+async def backup(settings: Settings, destination: Path) -> Path:
+    """Copy the database and all files into a new folder, also while a server runs; the folder serves as a data folder.
+
+    The index is left out: `morag reindex` builds it anew from what is here. Raises InvalidRequest, StartupError.
+    """
+    source = settings.data_dir
+    if not (source / DATABASE).exists():
+        raise InvalidRequest(f"There is nothing to back up: no data folder at {source}.", field="MORAG_DATA_DIR")
+    if destination.exists() and any(destination.iterdir()):
+        raise InvalidRequest(f"{destination} is not empty.", hint="Name a new folder.", field="destination")
+    destination.mkdir(parents=True, exist_ok=True, mode=0o700)
+    database = await open_database(source / DATABASE, clock=SystemClock(), signals=LocalSignals())
+    try:
+        await database.backup(destination / DATABASE)
+    finally:
+        await database.close()
+    await asyncio.to_thread(shutil.copytree, source / "blobs", destination / "blobs", dirs_exist_ok=True)
+    return destination
+
+
+async def reindex(settings: Settings, report: ReportProgress) -> int:
+    """Build the index anew from the stored documents with today's embedding model; how many. Needs the server stopped.
+
+    The old index serves until the new one is whole. Raises StartupError if a server holds the data folder.
+    """
+    async with opened(settings) as parts:
+        folder = settings.data_dir / f"index-{new_id()}"
+        index = EmbeddedIndex(folder, dimensions=parts.embedder.dimensions)
+        try:
+            count = await Ingestor(parts.embedder, index).reindex(parts.database.documents, parts.blobs, report)
+        finally:
+            index.close()
+        await parts.database.meta.set("index_model", parts.embedder.model)
+        await parts.database.meta.set("index_folder", folder.name)
+        return count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standalone:
+    """What `morag process` needs without a server: a way to URLs, and a place for what they bring."""
+
+    fetcher: GuardedFetcher
+    blobs: FolderBlobStore
+    folder: Path
+
+
+@asynccontextmanager
+async def standalone(settings: Settings) -> AsyncGenerator[Standalone]:
+    """A fetcher and a blob store in a temporary folder that goes with the context."""
+    with TemporaryDirectory(prefix="morag-") as name:
+        folder = Path(name)
+        blobs = FolderBlobStore(folder / "blobs", min_free_bytes=settings.min_free_bytes)
+        fetcher = GuardedFetcher(blobs, allow=settings.fetch_allow, max_bytes=settings.max_upload_bytes)
+        yield Standalone(fetcher=fetcher, blobs=blobs, folder=folder)
