@@ -71,7 +71,7 @@ def _main_text(tree: HtmlElement, url: str | None) -> _Found:
 def _is_too_little(markdown: str, tree: HtmlElement) -> bool:
     if len(markdown) >= _TOO_LITTLE:
         return False
-    seen = sum(len(text.strip()) for text in tree.itertext() if isinstance(text, str))
+    seen = sum(len(text.strip()) for text in tree.itertext())
     return seen > 2 * len(markdown)
 
 

@@ -1,6 +1,7 @@
 """Formats that kreuzberg reads well by itself: OpenDocument, RTF, EPUB, old Office, Outlook, notebooks and more."""
 
 import re
+from typing import cast
 
 from morag.domain.content import Document
 from morag.domain.json import JsonObject
@@ -34,7 +35,7 @@ class GenericConverter:
             raise broken("The file cannot be read; it seems to be damaged.") from error
         builder = MarkdownBuilder()
         builder.markdown(_BLANKS.sub("\n\n", result.content))
-        told: JsonObject = dict(result.metadata)
+        told = cast("JsonObject", dict(result.metadata))
         title = told.get("title")
         return builder.document(
             content_type=given.detected.content_type,

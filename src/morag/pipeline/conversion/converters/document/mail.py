@@ -4,8 +4,7 @@ import email
 import email.policy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.message import EmailMessage
-from typing import cast
+from email.message import EmailMessage, MIMEPart
 
 from morag.domain.content import Document
 from morag.domain.errors import ConversionError
@@ -39,7 +38,7 @@ class MailConverter:
         """The document. Raises ConversionError: `broken_file`."""
         report(0.05, "processing", "reading the mail")
         with file_of(given).open("rb") as stream:
-            message = cast("EmailMessage", email.message_from_binary_file(stream, policy=email.policy.default))
+            message = email.message_from_binary_file(stream, policy=email.policy.default)
         headers = _headers(message)
         if not headers:
             raise broken("The file has none of the headers of a mail.")
@@ -77,7 +76,7 @@ def _add_body(builder: MarkdownBuilder, message: EmailMessage) -> None:
         builder.block(escape(words))
 
 
-def _text(part: EmailMessage) -> str:
+def _text(part: MIMEPart) -> str:
     try:
         content = part.get_content()
     except (LookupError, UnicodeError):

@@ -1,0 +1,125 @@
+"""XLSX: each sheet as a heading and its tables, with dates as dates and formulas by their values."""
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from openpyxl import Workbook, load_workbook
+from openpyxl.utils.exceptions import InvalidFileException
+
+from morag.domain.content import Document, Place
+from morag.domain.json import JsonObject
+from morag.pipeline.conversion.converters.document.sheet_values import Valued, shown
+from morag.pipeline.conversion.markdown import MarkdownBuilder, escape, table
+from morag.pipeline.conversion.sources import archive_of, broken
+from morag.pipeline.ports import ConversionInput, ReportProgress
+
+MAX_ROWS: Final = 200_000
+"""Rows kept of one workbook, the empty ones aside; search over more of them is a database's work."""
+MAX_COLUMNS: Final = 1_000
+_REPORT_EVERY: Final = 2_000
+_UNCALCULATED: Final = (b"</f></c>", b"</f><v/>", b"</f><v></v>", b"</f><v />")
+_Row: TypeAlias = list[str]
+
+
+class SheetsConverter:
+    """Excel workbooks to Markdown, read as a stream."""
+
+    def convert(self, given: ConversionInput, report: ReportProgress) -> Document:
+        """The document. Raises ConversionError: `broken_file`, `encrypted`, `zip_bomb`."""
+        path = archive_of(given)
+        book = _open(path, values=True)
+        formulas = _open(path, values=False) if _has_uncalculated(path) else None
+        builder, left = MarkdownBuilder(), MAX_ROWS
+        try:
+            for at, sheet in enumerate(book.worksheets):
+                share = (at / len(book.worksheets), f"sheet {at + 1} of {len(book.worksheets)}")
+                report(share[0], "processing", share[1])
+                rows = _rows(book, formulas, at)
+                left -= _add_sheet(builder, sheet.title, rows, left)
+        except (KeyError, ValueError, SyntaxError, zipfile.BadZipFile, EOFError) as error:
+            raise broken("A sheet of the workbook cannot be read.") from error
+        metadata: JsonObject = {"sheets": [sheet.title for sheet in book.worksheets]}
+        if left <= 0:
+            metadata["rows_kept"] = MAX_ROWS
+        title = book.properties.title
+        if book.properties.creator and book.properties.creator != "openpyxl":
+            metadata["author"] = book.properties.creator
+        book.close()
+        return builder.document(
+            content_type=given.detected.content_type,
+            media_type=given.detected.media_type,
+            title=title or None,
+            metadata=metadata,
+        )
+
+
+def _open(path: Path, *, values: bool) -> Workbook:
+    try:
+        return load_workbook(path, read_only=True, data_only=values, keep_links=False)
+    except (KeyError, ValueError, TypeError, SyntaxError, InvalidFileException, zipfile.BadZipFile) as error:
+        raise broken("The workbook cannot be read; it seems to be damaged.") from error
+
+
+def _has_uncalculated(path: Path) -> bool:
+    """Whether a formula has no stored value, as in files that a program wrote and no Excel ever opened."""
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if not info.filename.startswith("xl/worksheets/sheet"):
+                continue
+            with archive.open(info) as stream:
+                tail = b""
+                while piece := stream.read(1024**2):
+                    if any(mark in tail + piece for mark in _UNCALCULATED):
+                        return True
+                    tail = piece[-16:]
+    return False
+
+
+def _rows(book: Workbook, formulas: Workbook | None, at: int) -> Iterator[_Row]:
+    """The rows of a sheet as shown; a formula without a value by itself."""
+    sheet = book.worksheets[at]
+    sheet.reset_dimensions()
+    valued: Iterator[Sequence[Valued]] = sheet.iter_rows(max_col=MAX_COLUMNS)
+    if formulas is None:
+        yield from ([shown(one) for one in row] for row in valued)
+        return
+    other = formulas.worksheets[at]
+    other.reset_dimensions()
+    written: Iterator[Sequence[Valued]] = other.iter_rows(max_col=MAX_COLUMNS)
+    for row, source in zip(valued, written, strict=False):
+        yield [shown(one) or shown(formula) for one, formula in zip(row, source, strict=False)]
+
+
+def _add_sheet(builder: MarkdownBuilder, name: str, rows: Iterator[_Row], left: int) -> int:
+    """Add a sheet, at most `left` rows of it; the number added. Blocks between empty rows are tables of their own."""
+    place = Place(sheet=name)
+    builder.heading(2, escape(name), place)
+    added = 0
+    for is_filled, block in groupby(rows, key=any):
+        if not is_filled:
+            continue
+        kept: list[_Row] = []
+        for row in block:
+            if added >= left:
+                break
+            kept.append(row)
+            added += 1
+        builder.block(_block(kept), place)
+        if added >= left:
+            break
+    return added
+
+
+def _block(rows: list[_Row]) -> str:
+    """A table; lines with a single cell that stand before it are its captions."""
+    captions: list[str] = []
+    while rows and sum(map(bool, rows[0])) == 1 and (len(rows) == 1 or _is_wider(rows)):
+        captions.append(escape(next(text for text in rows.pop(0) if text)))
+    return "\n\n".join(filter(None, [*captions, table(rows)]))
+
+
+def _is_wider(rows: list[_Row]) -> bool:
+    return sum(map(bool, rows[1])) > 1
