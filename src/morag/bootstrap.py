@@ -32,7 +32,7 @@ from morag.settings import Settings
 from morag.storage.blobs import FolderBlobStore
 from morag.storage.fetch import GuardedFetcher
 from morag.storage.folder import DataFolder
-from morag.storage.host import SystemClock, this_worker
+from morag.storage.host import SystemClock, boot_id, this_worker
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import Database, open_database
 from morag.storage.vectors.embedded import EmbeddedIndex
@@ -101,7 +101,8 @@ class System:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncGenerator[Parts]:
     """Lock and open the data folder, migrate it, free what a dead server held. Raises StartupError."""
-    with DataFolder(settings.data_dir).locked() as folder:
+    with DataFolder.lock(settings.data_dir, boot_id=boot_id()):
+        folder = settings.data_dir
         signals = LocalSignals()
         database = await open_database(folder / DATABASE, clock=SystemClock(), signals=signals)
         try:

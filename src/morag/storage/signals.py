@@ -3,7 +3,8 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from threading import Lock
 
 
 class _Bell:
@@ -12,7 +13,8 @@ class _Bell:
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
-        if not self._loop.is_closed():
+        # a closed loop has nobody left who waits
+        with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._rung.set)
 
     async def wait(self, timeout_s: float) -> None:
@@ -29,6 +31,7 @@ class LocalSignals:
     """Rings the listeners of this process, on whichever event loop each of them lives."""
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._lanes: defaultdict[str, set[_Bell]] = defaultdict(set)
         self._tasks: defaultdict[str, set[_Bell]] = defaultdict(set)
 
@@ -52,20 +55,23 @@ class LocalSignals:
         with self._hung(self._tasks, [task_id]) as bell:
             yield bell
 
-    @staticmethod
-    def _ring(bells: defaultdict[str, set[_Bell]], key: str) -> None:
-        for bell in tuple(bells.get(key, ())):
+    def _ring(self, bells: defaultdict[str, set[_Bell]], key: str) -> None:
+        with self._lock:
+            listeners = tuple(bells.get(key, ()))
+        for bell in listeners:
             bell.ring()
 
     @contextmanager
     def _hung(self, bells: defaultdict[str, set[_Bell]], keys: Sequence[str]) -> Generator[_Bell]:
         bell = _Bell(asyncio.get_running_loop())
-        for key in keys:
-            bells[key].add(bell)
+        with self._lock:
+            for key in keys:
+                bells[key].add(bell)
         try:
             yield bell
         finally:
-            for key in keys:
-                bells[key].discard(bell)
-                if not bells[key]:
-                    del bells[key]
+            with self._lock:
+                for key in keys:
+                    bells[key].discard(bell)
+                    if not bells[key]:
+                        del bells[key]

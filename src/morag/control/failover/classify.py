@@ -6,7 +6,6 @@ import traceback
 from morag.domain.errors import ConversionError, FetchError, FetchFailed, InvalidRequest, NotFound, TooLarge
 from morag.domain.failure import AttemptFailed, Failure, FailureType
 
-
 _AT_FAULT = (ConversionError, FetchError, TooLarge, InvalidRequest, NotFound)
 """Errors that say the input or the request is at fault."""
 

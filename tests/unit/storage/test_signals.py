@@ -1,0 +1,55 @@
+import asyncio
+import threading
+
+from morag.storage.signals import LocalSignals
+
+
+async def test_a_ring_between_two_waits_is_heard() -> None:
+    signals = LocalSignals()
+    with signals.hear_lanes(["celery"]) as bell:
+        signals.lane("celery")
+        await asyncio.wait_for(bell.wait(60), 5)
+
+
+async def test_every_listener_of_a_lane_hears_it() -> None:
+    signals = LocalSignals()
+    with signals.hear_lanes(["celery"]) as one, signals.hear_lanes(["gpu-tasks-a", "celery"]) as other:
+        signals.lane("celery")
+        await asyncio.wait_for(asyncio.gather(one.wait(60), other.wait(60)), 5)
+
+
+async def test_other_lanes_and_tasks_do_not_ring() -> None:
+    signals = LocalSignals()
+    with signals.hear_task("a") as bell:
+        signals.task("b")
+        signals.lane("a")
+        waiting = asyncio.create_task(bell.wait(60))
+        done, _ = await asyncio.wait([waiting], timeout=0.05)
+        assert not done
+        signals.task("a")
+        await asyncio.wait_for(waiting, 5)
+
+
+async def test_a_wait_ends_after_its_time() -> None:
+    with LocalSignals().hear_task("a") as bell:
+        await asyncio.wait_for(bell.wait(0.01), 5)
+
+
+async def test_another_thread_may_ring() -> None:
+    signals = LocalSignals()
+    with signals.hear_task("a") as bell:
+        threading.Thread(target=signals.task, args=("a",)).start()
+        await asyncio.wait_for(bell.wait(60), 5)
+
+
+def test_ringing_for_a_loop_that_is_gone_is_harmless() -> None:
+    signals = LocalSignals()
+
+    async def listen() -> object:
+        bell = signals.hear_task("a")
+        bell.__enter__()
+        return bell
+
+    kept = asyncio.run(listen())
+    signals.task("a")
+    assert kept
