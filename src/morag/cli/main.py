@@ -1,0 +1,219 @@
+"""The `morag` command: what there is to type, and how errors end.
+
+Each command's work is in a module of its own, imported when the command runs, so that `morag --help` is quick.
+Exit status: 0 done, 1 it failed (the reason is on standard error), 2 asked wrongly, 130 interrupted.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from morag.cli.output import answer_json, failure_json, say_error
+from morag.cli.serve_command import ServeCommand
+from morag.domain.content import ContentType
+from morag.domain.errors import MoragError
+
+app = typer.Typer(
+    name="morag",
+    help="Everything you have as Markdown you can search.",
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # rich help takes 0.3 s to load
+)
+
+
+class Mode(StrEnum):
+    """How a search ranks."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    KEYWORD = "keyword"
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="JSON on standard output, and nothing else there.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", metavar="NAME=VALUE", help="Set an option of the converter; repeatable.")
+]
+Type = Annotated[ContentType | None, typer.Option("--type", help="What it is; told from the bytes if left out.")]
+Metadata = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=VALUE", help="Repeatable; true, false and plain numbers are taken as such."),
+]
+Words = Annotated[list[str], typer.Argument(metavar="FILE|URL...", show_default=False)]
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - 20 ms that other commands need not spend
+
+        sys.stdout.write(f"morag {version('morag')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(cls=ServeCommand)
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on (MORAG_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one (MORAG_PORT).")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where everything is kept (MORAG_DATA_DIR).")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Conversions at once (MORAG_WORKERS).")] = None,
+    log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR (MORAG_LOG_LEVEL).")] = None,
+) -> None:
+    """Run the server until Ctrl-C."""
+    from morag.cli import serve  # noqa: PLC0415 - brings FastAPI and all behind it
+
+    given = {"host": host, "port": port, "data_dir": data_dir, "workers": workers, "log_level": log_level}
+    raise typer.Exit(serve.run(**given))
+
+
+@app.command()
+def process(
+    words: Words,
+    *,
+    folder: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="One .md file per input goes here.")
+    ] = None,
+    content_type: Type = None,
+    option: Options = None,
+    overwrite: Annotated[bool, typer.Option(help="Replace files that are in DIR already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert files and URLs to Markdown on this machine; needs no server and keeps nothing."""
+    from morag.cli import convert  # noqa: PLC0415 - brings the sandbox
+
+    status = convert.run(
+        words, folder=folder, content_type=content_type, options=option or (), overwrite=overwrite, as_json=as_json
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def ingest(
+    words: Annotated[list[str], typer.Argument(metavar="FILE|DIR|URL...", show_default=False)],
+    *,
+    document_id: Annotated[str | None, typer.Option(help="The id to store it under; for one input.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the document of that id.")] = False,
+    metadata: Metadata = None,
+    content_type: Type = None,
+    option: Options = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit only; `morag status` tells the rest.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make files, folders and URLs searchable; follows each to its end."""
+    from morag.cli import ingest  # noqa: PLC0415 - brings the HTTP client
+
+    wish = ingest.wish_of(
+        document_id=document_id,
+        replace=replace,
+        metadata=metadata or (),
+        options=option or (),
+        content_type=content_type,
+        no_wait=no_wait,
+    )
+    raise typer.Exit(ingest.run(words, wish, as_json=as_json))
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(show_default=False)],
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many hits at most.")] = 10,
+    mode: Annotated[Mode, typer.Option(help="By meaning and words, by meaning, or by words.")] = Mode.HYBRID,
+    document_id: Annotated[str | None, typer.Option(help="Only in this document.")] = None,
+    metadata: Metadata = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the passages that answer a question, with where they stand."""
+    from morag.cli import search  # noqa: PLC0415 - brings the HTTP client
+
+    status = search.run(
+        question, limit=limit, mode=mode, document_id=document_id, metadata=metadata or (), as_json=as_json
+    )
+    raise typer.Exit(status)
+
+
+@app.command()
+def status(
+    task: Annotated[str | None, typer.Argument(show_default=False, help="All latest tasks if left out.")] = None,
+    *,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Watch the task to its end.")] = False,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="How many tasks to list.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Tell how a task stands, or list the latest."""
+    from morag.cli import status  # noqa: PLC0415 - brings the HTTP client
+
+    if follow and task is None:
+        raise typer.BadParameter("Name the task to follow.", param_hint="--follow")
+    raise typer.Exit(status.run(task, limit=limit, follow=follow, as_json=as_json))
+
+
+@app.command()
+def cancel(task: Annotated[str, typer.Argument(show_default=False)], *, as_json: AsJson = False) -> None:
+    """Cancel a task."""
+    from morag.cli import status  # noqa: PLC0415 - brings the HTTP client
+
+    raise typer.Exit(status.cancel(task, as_json=as_json))
+
+
+@app.command()
+def doctor(*, as_json: AsJson = False) -> None:
+    """Tell what can be converted here, and what is missing with the command that brings it."""
+    from morag.cli import doctor  # noqa: PLC0415 - brings the sandbox
+
+    raise typer.Exit(doctor.run(as_json=as_json))
+
+
+@app.command()
+def backup(
+    destination: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)], *, as_json: AsJson = False
+) -> None:
+    """Copy the database and all files into a new folder, also while a server runs."""
+    from morag.cli import store  # noqa: PLC0415 - brings the database
+
+    raise typer.Exit(store.backup(destination, as_json=as_json))
+
+
+@app.command()
+def reindex(*, as_json: AsJson = False) -> None:
+    """Build the search index anew with today's embedding model; the server must be stopped."""
+    from morag.cli import store  # noqa: PLC0415 - brings the database
+
+    raise typer.Exit(store.reindex(as_json=as_json))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command of the arguments and exit with its status."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        app(words, prog_name="morag")
+    except MoragError as error:
+        _tell(error, as_json="--json" in words)
+        sys.exit(1)
+    except BrokenPipeError:
+        # whoever read the answer has gone; what Python flushes at the end must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _tell(error: MoragError, *, as_json: bool) -> None:
+    if as_json:
+        answer_json({"error": failure_json(error)})
+    say_error(error)

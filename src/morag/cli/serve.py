@@ -1,0 +1,132 @@
+"""`morag serve`: the API in this process, until Ctrl-C; then what runs is given back and everything is closed."""
+
+import asyncio
+import signal
+import socket
+import sys
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from morag.api.app import create_app
+from morag.cli.client import is_loopback
+from morag.cli.output import answer, say
+from morag.domain.errors import StartupError
+from morag.settings import Settings, load
+from morag.telemetry import configure
+
+DRAIN_S = 5
+"""How long open requests may go on after Ctrl-C."""
+
+
+class _Watched:
+    """The application; keeps the error its start ended in, for a clear word instead of a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.error: StartupError | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self._app(scope, receive, send)
+            return
+        try:
+            await self._app(scope, receive, self._without_trace(send))
+        except StartupError as error:
+            self.error = error
+            raise
+
+    def _without_trace(self, send: Send) -> Send:
+        async def passing(message: Message) -> None:
+            is_failed = message["type"] == "lifespan.startup.failed"
+            await send({"type": message["type"], "message": ""} if is_failed else message)
+
+        return passing
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and where."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            answer(f"MoRAG is ready at {self._url} (what it can do: {self._url}/docs; Ctrl-C stops it)")
+            sys.stdout.flush()
+
+
+def run(**given: object) -> int:
+    """Serve with the settings, those given first, until told to stop; the exit status. Raises StartupError."""
+    settings = load(**{name: value for name, value in given.items() if value is not None})
+    configure(level=settings.log_level)
+    signal.signal(signal.SIGTERM, _leave)
+    with _bound(settings) as listening:
+        port = int(listening.getsockname()[1])
+        say_exposure(settings)
+        watched = _Watched(create_app(settings))
+        config = uvicorn.Config(
+            watched,
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+        try:
+            asyncio.run(_Server(config, url_of(settings.host, port)).serve([listening]))
+        except KeyboardInterrupt:
+            say("MoRAG has stopped.")
+        except SystemExit:
+            if watched.error:
+                raise watched.error from None
+            raise
+    return 0
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a person on this machine finds a server that listens there."""
+    shown = "localhost" if host in {"0.0.0.0", "::", ""} else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
+    return f"http://{shown}:{port}"
+
+
+def say_exposure(settings: Settings) -> None:
+    """Say what listening on an address others can reach means."""
+    if is_loopback(settings.host):
+        return
+    say(f"Listening on {settings.host}: other machines can reach this server, and nothing on the way is encrypted.")
+    if settings.allow_anonymous:
+        say(
+            "MORAG_ALLOW_ANONYMOUS=true: whoever reaches it may ingest, read and delete the anonymous user's documents."
+        )
+    else:
+        say(
+            "Requests without a key are refused, also from this machine. MORAG_ALLOW_ANONYMOUS=true would let anyone in."
+        )
+
+
+def _bound(settings: Settings) -> socket.socket:
+    """A listening socket. Raises StartupError: `cannot_listen`."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise StartupError(
+            f"Cannot listen on {settings.host}:{settings.port}: {reason}.",
+            code="cannot_listen",
+            hint="Is a server running there already? Choose another with --port (0 takes a free one) or --host.",
+        ) from None
+    return listening
+
+
+def _leave(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
