@@ -5,7 +5,7 @@ from typing import Annotated
 
 import platformdirs
 import psutil
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from morag.domain.content import ContentType
@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     server_url: str = Field(
         default="http://127.0.0.1:8000",
-        validation_alias="MORAG_SERVER_URL",
+        validation_alias=AliasChoices("server_url", "MORAG_SERVER_URL", "MORAG_API_BASE_URL"),
         description="where client commands go (MORAG_API_BASE_URL is read too)",
     )
     api_key: str | None = Field(default=None, repr=False, description="the key of client commands")
@@ -79,10 +79,15 @@ class Settings(BaseSettings):
         }[content_type]
 
 
+def variable(field: str) -> str:
+    """The environment variable a field is read from."""
+    return field if field.isupper() else f"MORAG_{field.upper()}"
+
+
 def load(**overrides: object) -> Settings:
     """The settings of this process; overrides win over the environment. Raises StartupError naming the variable."""
     try:
         return Settings(**overrides)  # pyright: ignore[reportArgumentType] - pydantic validates them
     except ValidationError as error:
-        lines = [f"MORAG_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        lines = [f"{variable(str(fault['loc'][0]))}: {fault['msg']}" for fault in error.errors(include_input=False)]
         raise StartupError("; ".join(lines), code="bad_setting", hint="Correct the variable and start again.") from None

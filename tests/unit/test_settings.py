@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+
+from morag.domain.content import ContentType
+from morag.domain.errors import StartupError
+from morag.settings import Settings, load
+
+REFERENCE = Path(__file__).parents[2] / "docs/reference/settings.md"
+
+
+def test_a_bad_value_is_refused_with_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORAG_PORT", "eighty")
+    with pytest.raises(StartupError, match="MORAG_PORT"):
+        load()
+
+
+def test_a_refusal_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORAG_PORT", "s3cret")
+    with pytest.raises(StartupError) as refused:
+        load()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORAG_FETCH_ALLOW", "10.0.0.0/8, intranet:8080,")
+    assert load().fetch_allow == ("10.0.0.0/8", "intranet:8080")
+
+
+def test_an_override_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORAG_PORT", "1")
+    assert load(port=2).port == 2
+
+
+def test_the_second_name_of_the_server_url_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORAG_API_BASE_URL", "http://127.0.0.1:9")
+    assert load().server_url == "http://127.0.0.1:9"
+
+
+def test_the_key_is_not_shown() -> None:
+    assert "mrg_" not in repr(load(api_key="mrg_x_y"))
+
+
+@pytest.mark.parametrize("content_type", list(ContentType))
+def test_every_content_type_has_a_running_time(content_type: ContentType) -> None:
+    assert load().timeout_s(content_type) > 0
+
+
+def test_the_reference_names_every_setting() -> None:
+    text = REFERENCE.read_text()
+    missing = [name for name in Settings.model_fields if f"`MORAG_{name.upper()}`" not in text]
+    assert not missing
