@@ -1,0 +1,44 @@
+"""The HTTP API, put together: door, routers, errors, and the system they work on for as long as the server runs."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from morag.api import description, errors
+from morag.api.door import Door, Trace
+from morag.api.routes import documents, health, ingest, process, search, status, tasks
+from morag.bootstrap import System
+from morag.settings import Settings
+from morag.worker.host import open_system
+
+Opener = Callable[[Settings], AbstractAsyncContextManager[System]]
+
+
+def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
+    """The application. Its system is opened when it starts and closed, with running work given back, when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        async with opener(settings) as system:
+            app.state.system = system
+            yield
+
+    app = FastAPI(
+        title="MoRAG",
+        version=version("morag"),
+        description=description.TEXT,
+        lifespan=lifespan,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.state.settings = settings
+    app.add_middleware(Door, settings=settings)
+    app.add_middleware(Trace)
+    errors.install(app)
+    for resource in (process, ingest, status, documents, search, tasks, health):
+        app.include_router(resource.router)
+    app.openapi = partial(description.describe, app)
+    return app

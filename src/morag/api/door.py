@@ -1,0 +1,145 @@
+"""The door: what every request passes before a route sees it. Pure ASGI, so that streams stay streams.
+
+Trace: an id for the request, bound to the log and returned; the last catch for bugs.
+Door:  whether the request is meant for this server (Host), comes from a page that may send it (Origin), and who asks.
+"""
+
+import re
+import uuid
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from morag.api import dependencies, errors
+from morag.settings import Settings
+from morag.telemetry import log
+
+MAX_BODY_BYTES = 4 * 1024**2
+"""Largest request body that is not an upload."""
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN_PATHS = ("/docs", "/openapi.json")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Trace:
+    """Gives each request an id, and turns an exception nobody foresaw into a 500 without details."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        ids = _ids(Headers(scope=scope))
+        scope.setdefault("state", {})["request_id"] = ids["x-request-id"]
+        has_begun = False
+
+        async def send_with_ids(message: Message) -> None:
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                MutableHeaders(scope=message).update(ids)
+            await send(message)
+
+        bound = {"request_id": ids["x-request-id"], **({"traceparent": ids["traceparent"]} if len(ids) > 1 else {})}
+        with structlog.contextvars.bound_contextvars(**bound):
+            try:
+                await self._app(scope, receive, send_with_ids)
+            except Exception as error:
+                log.exception("request_broke", path=scope["path"], error=type(error).__name__)
+                if has_begun:
+                    raise
+                await errors.answer_bug(scope)(scope, receive, send_with_ids)
+
+
+class Door:
+    """Lets in what is meant for this server and comes from somebody; everything else is told why not."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+        self._app = app
+        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts) or (
+            dependencies.LOOPBACK_HOSTS if dependencies.is_loopback(settings.host) else None
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        try:
+            self._check_host(request)
+            _check_origin(request)
+            if not _is_open(scope["path"]):
+                await dependencies.caller(request)
+        except HTTPException as refused:
+            await errors.answer_http(scope, refused)(scope, receive, send)
+            return
+        await self._app(scope, _bounded(request, receive), send)
+
+    def _check_host(self, request: Request) -> None:
+        if self._hosts is not None and dependencies.host_name(request) not in self._hosts:
+            raise HTTPException(
+                421, "This server does not answer to that Host name; MORAG_ALLOWED_HOSTS lists those it does."
+            )
+
+
+def _ids(headers: Headers) -> dict[str, str]:
+    """What is returned as it came, if it is well-formed; a request without an id is given one."""
+    asked = headers.get("x-request-id", "")
+    ids = {"x-request-id": asked if _SAFE_ID.fullmatch(asked) else uuid.uuid4().hex}
+    trace = headers.get("traceparent", "")
+    return {**ids, "traceparent": trace} if _TRACEPARENT.fullmatch(trace) else ids
+
+
+def _is_open(path: str) -> bool:
+    """Whether a path answers without a key."""
+    return path in _OPEN_PATHS or path.startswith("/health/")
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse writes that a foreign web page makes somebody's browser send."""
+    if request.method in _READS:
+        return
+    origin = request.headers.get("origin")
+    if origin is not None and not _is_same(origin, request.headers.get("host", "")):
+        raise HTTPException(403, "Writes from another origin are refused.")
+    if request.headers.get("sec-fetch-site", "").lower() == "cross-site":
+        raise HTTPException(403, "Writes from another site are refused.")
+
+
+def _is_same(origin: str, host: str) -> bool:
+    """Whether a page of `origin` is one of this server's own, as the client names the server."""
+    default = _DEFAULT_PORTS.get(origin.partition("://")[0])
+    try:
+        ours, theirs = urlsplit(f"//{host}"), urlsplit(origin)
+        names, ports = (ours.hostname, theirs.hostname), (ours.port or default, theirs.port or default)
+    except ValueError:
+        return False
+    return default is not None and names[0] == names[1] and ports[0] == ports[1]
+
+
+def _bounded(request: Request, receive: Receive) -> Receive:
+    """A body that is not an upload may be no longer than MAX_BODY_BYTES, whatever its Content-Length says."""
+    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+        return receive
+    received = 0
+
+    async def receive_bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise HTTPException(413, f"A request may be {MAX_BODY_BYTES} bytes long; send files as multipart uploads.")
+        return message
+
+    return receive_bounded

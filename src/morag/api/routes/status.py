@@ -1,0 +1,72 @@
+"""Follow tasks: list, state, log, live events, queues."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.responses import StreamingResponse
+
+from morag.api import answers, cursors, streams
+from morag.api.dependencies import CurrentCaller, CurrentSystem
+from morag.api.schemas.tasks import History, LaneShown, Queues, TaskPage, TaskShown
+from morag.domain.task import TaskState
+
+router = APIRouter(prefix="/api/v1/status", tags=["status"])
+
+
+@router.get("", include_in_schema=False)
+@router.get("/")
+async def list_tasks(
+    caller: CurrentCaller,
+    system: CurrentSystem,
+    state: Annotated[list[TaskState] | None, Query(description="Only those; may stand more than once.")] = None,
+    name: Annotated[str | None, Query(max_length=100, examples=["ingest"])] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    cursor: Annotated[str | None, Query(max_length=400)] = None,
+) -> TaskPage:
+    """Your tasks, newest first."""
+    found = await system.manager.find(
+        caller.user_id, states=state or (), name=name, limit=limit, before=cursors.decode(cursor)
+    )
+    more = cursors.encode(found[-1].id) if len(found) == limit else None
+    return TaskPage(tasks=[answers.summary(task) for task in found], next_cursor=more)
+
+
+@router.get("/stats/queues")
+async def queues(caller: CurrentCaller, system: CurrentSystem) -> Queues:
+    """What of yours waits and runs, by lane."""
+    lanes = await system.store.lanes(user_id=caller.user_id)
+    return Queues(
+        queues={
+            lane: LaneShown(length=load.length, running=load.running, oldest_wait_s=load.oldest_wait_s)
+            for lane, load in lanes.items()
+        }
+    )
+
+
+@router.get("/{task_id}")
+async def task_status(task_id: str, caller: CurrentCaller, system: CurrentSystem) -> TaskShown:
+    """How a task stands, all its attempts and decisions, and its result once it has one."""
+    story = await system.manager.story(caller.user_id, task_id)
+    return answers.shown(story, await answers.result_of(story.task, system.blobs))
+
+
+@router.get("/{task_id}/history")
+async def task_history(task_id: str, caller: CurrentCaller, system: CurrentSystem) -> History:
+    """A task's log so far."""
+    log = await system.manager.history(caller.user_id, task_id)
+    return History(task_id=task_id, events=[answers.event(line) for line in log])
+
+
+@router.get(
+    "/{task_id}/events",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The log."}},
+)
+async def task_events(
+    task_id: str,
+    caller: CurrentCaller,
+    system: CurrentSystem,
+    last_event_id: Annotated[str | None, Header(description="Go on after this `id`.")] = None,
+) -> StreamingResponse:
+    """A task's log as server-sent events, until it ends; each `data` is a line of `/history`."""
+    return await streams.task_events(system.manager, caller.user_id, task_id, last_event_id=last_event_id)

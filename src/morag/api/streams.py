@@ -1,0 +1,39 @@
+"""Server-sent events of a task's log: resumable, kept alive, ended by the terminal event."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
+
+from fastapi.responses import StreamingResponse
+
+from morag.api import answers
+from morag.control.tasks.manager import TaskManager
+from morag.domain.errors import NotFound
+from morag.domain.task import Event
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Neither caches nor proxies may hold lines back."""
+
+
+async def task_events(
+    manager: TaskManager, user_id: str, task_id: str, *, last_event_id: str | None
+) -> StreamingResponse:
+    """The log from the line after `last_event_id` on, as it grows. Raises NotFound."""
+    await manager.get(user_id, task_id)
+    after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdecimal() else 0
+    lines = _lines(manager, user_id, task_id, min(after, 2**53))
+    return StreamingResponse(lines, media_type="text/event-stream", headers=HEADERS)
+
+
+async def _lines(manager: TaskManager, user_id: str, task_id: str, after: int) -> AsyncGenerator[str]:
+    yield "retry: 1000\n\n"
+    try:
+        async with aclosing(cast("AsyncGenerator[Event | None]", manager.follow(user_id, task_id, after=after))) as log:
+            async for line in log:
+                if line is None:
+                    yield ": still here\n\n"
+                else:
+                    shown = answers.event(line)
+                    yield f"id: {shown.id}\nevent: {shown.event}\ndata: {shown.model_dump_json()}\n\n"
+    except NotFound:
+        return  # its record was retired while somebody looked on
