@@ -46,7 +46,7 @@ Metadata = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="Repeatable; true, false and plain numbers are taken as such."),
 ]
-Words = Annotated[list[str], typer.Argument(metavar="FILE|URL...", show_default=False)]
+Words = Annotated[list[str], typer.Argument(metavar="FILE|URL", show_default=False)]
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it so
@@ -95,7 +95,10 @@ def process(
     overwrite: Annotated[bool, typer.Option(help="Replace files that are in DIR already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert files and URLs to Markdown on this machine; needs no server and keeps nothing."""
+    """Convert files and URLs to Markdown, without a server.
+
+    Everything is done on this machine and nothing is kept.
+    """
     from morag.cli import convert  # noqa: PLC0415 - brings the sandbox
 
     status = convert.run(
@@ -106,7 +109,7 @@ def process(
 
 @app.command()
 def ingest(
-    words: Annotated[list[str], typer.Argument(metavar="FILE|DIR|URL...", show_default=False)],
+    words: Annotated[list[str], typer.Argument(metavar="FILE|DIR|URL", show_default=False)],
     *,
     document_id: Annotated[str | None, typer.Option(help="The id to store it under; for one input.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace the document of that id.")] = False,
@@ -116,7 +119,11 @@ def ingest(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit only; `morag status` tells the rest.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make files, folders and URLs searchable; follows each to its end."""
+    """Make files, folders and URLs searchable.
+
+    Several go at once, each is followed to its end. Of folders everything that can be converted is taken, hidden
+    files aside. The exit status is 1 if any failed. Ctrl-C cancels what has not ended.
+    """
     from morag.cli import ingest  # noqa: PLC0415 - brings the HTTP client
 
     wish = ingest.wish_of(
@@ -175,7 +182,10 @@ def cancel(task: Annotated[str, typer.Argument(show_default=False)], *, as_json:
 
 @app.command()
 def doctor(*, as_json: AsJson = False) -> None:
-    """Tell what can be converted here, and what is missing with the command that brings it."""
+    """Tell what can be converted here, and what is missing.
+
+    Names the command that brings what is missing, and says how well conversions are confined on this machine.
+    """
     from morag.cli import doctor  # noqa: PLC0415 - brings the sandbox
 
     raise typer.Exit(doctor.run(as_json=as_json))
@@ -185,7 +195,10 @@ def doctor(*, as_json: AsJson = False) -> None:
 def backup(
     destination: Annotated[Path, typer.Argument(metavar="DIR", show_default=False)], *, as_json: AsJson = False
 ) -> None:
-    """Copy the database and all files into a new folder, also while a server runs."""
+    """Copy all there is into a new folder.
+
+    The copy serves as a data folder after `morag reindex`. A server may run meanwhile.
+    """
     from morag.cli import store  # noqa: PLC0415 - brings the database
 
     raise typer.Exit(store.backup(destination, as_json=as_json))
@@ -193,7 +206,10 @@ def backup(
 
 @app.command()
 def reindex(*, as_json: AsJson = False) -> None:
-    """Build the search index anew with today's embedding model; the server must be stopped."""
+    """Build the search index anew; stop the server first.
+
+    Needed after the embedding model was changed, and for a backup that is put to use.
+    """
     from morag.cli import store  # noqa: PLC0415 - brings the database
 
     raise typer.Exit(store.reindex(as_json=as_json))

@@ -105,9 +105,7 @@ def say_exposure(settings: Settings) -> None:
             "MORAG_ALLOW_ANONYMOUS=true: whoever reaches it may ingest, read and delete the anonymous user's documents."
         )
     else:
-        say(
-            "Requests without a key are refused, also from this machine. MORAG_ALLOW_ANONYMOUS=true would let anyone in."
-        )
+        say("Requests without a key are refused, also from here. MORAG_ALLOW_ANONYMOUS=true would let anyone in.")
 
 
 def _bound(settings: Settings) -> socket.socket:

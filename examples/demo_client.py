@@ -1,0 +1,62 @@
+"""How `make demo` talks to the server: by the documented routes, as any program would."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import httpx2
+
+Report = Callable[[float, str], None]
+"""Called with (fraction 0 to 1, what is being done)."""
+
+
+class Morag:
+    """A server, over HTTP."""
+
+    def __init__(self, http: httpx2.AsyncClient) -> None:
+        self._http = http
+
+    async def ingest_file(self, path: Path) -> str:
+        """Hand in a file; the id of the task."""
+        with path.open("rb") as file:
+            answer = await self._http.post("/api/v1/ingest/file", files={"file": (path.name, file)})
+        return str(_read(answer)["task_id"])
+
+    async def ingest_url(self, url: str) -> str:
+        """Hand in a URL; the id of the task."""
+        return str(_read(await self._http.post("/api/v1/ingest/url", json={"url": url}))["task_id"])
+
+    async def follow(self, task_id: str, report: Report) -> dict[str, Any]:
+        """Report the task's progress from its event stream until it ends; its result. Raises RuntimeError."""
+        async with self._http.sse(f"/api/v1/status/{task_id}/events") as events:
+            async for event in events:
+                _tell(json.loads(event.data), report)
+        status = _read(await self._http.get(f"/api/v1/status/{task_id}"))
+        if status["status"] != "completed":
+            raise RuntimeError(f"{status['status']}: {status['error']}")
+        return cast("dict[str, Any]", status["result"])
+
+    async def markdown(self, document_id: str) -> str:
+        """The Markdown of a stored document."""
+        answer = await self._http.get(f"/api/v1/documents/{document_id}/markdown")
+        answer.raise_for_status()
+        return answer.text
+
+    async def search(self, question: str, *, limit: int) -> list[dict[str, Any]]:
+        """The best hits."""
+        answer = await self._http.post("/api/v1/search", json={"query": question, "limit": limit})
+        return cast("list[dict[str, Any]]", _read(answer)["hits"])
+
+
+def _tell(event: dict[str, Any], report: Report) -> None:
+    data = event.get("data", event)
+    if "fraction" in data:
+        report(float(data["fraction"]), str(data.get("message") or data.get("stage") or ""))
+
+
+def _read(answer: httpx2.Response) -> dict[str, Any]:
+    body = cast("dict[str, Any]", answer.json())
+    if answer.is_error:
+        raise RuntimeError(f"{body.get('detail')} {body.get('hint') or ''}".strip())
+    return body
