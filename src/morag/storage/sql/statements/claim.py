@@ -1,0 +1,59 @@
+"""SQL that grants tasks, fairest user first. Each statement is a seek in an index, however much is queued."""
+
+PROMOTE_DUE = """
+UPDATE tasks SET is_ready = 1 WHERE state = 'pending' AND is_ready = 0 AND ready_at <= :now
+RETURNING lane, namespace, user_id
+"""
+
+HELD_BY_CLAIM = """
+SELECT id FROM tasks WHERE state = 'running' AND claim_id = :claim_id AND worker_id = :worker_id
+"""
+
+RENEW_CLAIM = """
+UPDATE tasks SET lease_boot = :boot_id, lease_until = :until, lease_s = :lease_s
+WHERE state = 'running' AND claim_id = :claim_id AND worker_id = :worker_id
+"""
+
+GET_FLOOR = "SELECT floor FROM floors WHERE lane = :lane AND namespace = :namespace"
+
+SET_FLOOR = """
+INSERT INTO floors (lane, namespace, floor) VALUES (:lane, :namespace, :floor)
+ON CONFLICT (lane, namespace) DO UPDATE SET floor = excluded.floor
+"""
+
+NEXT_USER = """
+SELECT user_id, pass FROM shares
+WHERE lane = :lane AND namespace = :namespace AND is_active = 1 AND (pass, user_id) > (:pass, :user_id)
+ORDER BY pass, user_id LIMIT 1
+"""
+
+NEXT_KIND = """
+SELECT name, content_type, rank, id FROM tasks
+WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace AND user_id = :user_id
+    AND (name, content_type, rank) > (:name, :content_type, :last_rank)
+ORDER BY name, content_type, rank, id LIMIT 1
+"""
+
+CHARGE = """
+UPDATE shares SET pass = :pass WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
+"""
+
+REST_SHARE = """
+UPDATE shares SET is_active = 0 WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
+"""
+
+GRANT = """
+UPDATE tasks SET
+    state = 'running', is_ready = 0, lapsed = 0, fence = fence + 1, attempt = attempt + 1,
+    due_at = CASE WHEN started_at IS NULL THEN :now + deadline_s ELSE due_at END,
+    started_at = coalesce(started_at, :now),
+    claim_id = :claim_id, worker_id = :worker_id, worker_boot = :worker_boot, worker_pid = :worker_pid,
+    worker_pid_started = :worker_pid_started, lease_s = :lease_s, lease_boot = :boot_id, lease_until = :until
+WHERE id = :id AND is_ready = 1
+RETURNING fence, attempt, lane
+"""
+
+INSERT_ATTEMPT = """
+INSERT INTO attempts (task_id, n, fence, worker_id, lane, started_at)
+VALUES (:task_id, :n, :fence, :worker_id, :lane, :started_at)
+"""

@@ -1,0 +1,60 @@
+"""SQL that only looks. `records` is the view of the public columns, in the order `records.task` reads them."""
+
+GET = "SELECT * FROM records WHERE id = :id"
+
+GET_OF_USER = "SELECT * FROM records WHERE id = :id AND user_id = :user_id"
+
+FIND = """
+SELECT * FROM records
+WHERE id IN (
+    SELECT id FROM tasks
+    WHERE parent_id IS NULL AND user_id = :user_id AND id < :before
+        AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
+        AND (:name IS NULL OR name = :name)
+    ORDER BY id DESC LIMIT :limit
+)
+ORDER BY id DESC
+"""
+
+CHILDREN = "SELECT * FROM records WHERE parent_id = :id"
+
+ATTEMPTS = """
+SELECT n, fence, worker_id, lane, started_at, ended_at, outcome, failure, decision FROM attempts
+WHERE task_id = :id ORDER BY n
+"""
+
+EVENTS = "SELECT seq, at, kind, data FROM events WHERE task_id = :id AND seq > :after ORDER BY seq LIMIT :limit"
+
+POSITION = """
+SELECT (
+    SELECT count(*) FROM tasks AS other
+    WHERE other.is_ready = 1 AND other.lane = mine.lane AND other.namespace = mine.namespace
+        AND other.user_id = mine.user_id AND (other.rank, other.id) < (mine.rank, mine.id)
+)
+FROM tasks AS mine WHERE mine.id = :id AND mine.state = 'pending'
+"""
+
+READY_BY_LANE = """
+SELECT lane, count(*), min(ready_at) FROM tasks
+WHERE is_ready = 1 AND user_id = coalesce(:user_id, user_id) GROUP BY lane
+"""
+
+DELAYED_BY_LANE = """
+SELECT lane, count(*) FROM tasks
+WHERE state = 'pending' AND is_ready = 0 AND user_id = coalesce(:user_id, user_id) GROUP BY lane
+"""
+
+RUNNING_BY_LANE = """
+SELECT lane, count(*) FROM tasks WHERE state = 'running' AND user_id = coalesce(:user_id, user_id) GROUP BY lane
+"""
+
+LAPSED_BY_LANE = """
+SELECT lane, count(*) FROM tasks WHERE lapsed = 1 AND user_id = coalesce(:user_id, user_id) GROUP BY lane
+"""
+
+REFERENCED = """
+SELECT value FROM json_each(:blobs)
+WHERE EXISTS (SELECT 1 FROM task_blobs WHERE sha256 = value)
+    OR EXISTS (SELECT 1 FROM documents WHERE document_blob = value)
+    OR EXISTS (SELECT 1 FROM documents WHERE original_blob = value)
+"""

@@ -1,0 +1,190 @@
+"""The task record in SQL: `control.ports.TaskStore` over the engine; what an act does stands in the modules beside."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from morag.control.ports import Clock, LaneLoad, SweepReport
+from morag.domain.task import (
+    Answer,
+    Attempt,
+    Event,
+    Extension,
+    Lease,
+    NewTask,
+    Offers,
+    Outcome,
+    Parked,
+    Task,
+    TaskState,
+    Worker,
+)
+from morag.domain.transitions import check_inline, steps
+from morag.storage.sql import claim, ending, holding, intake, records, sweep
+from morag.storage.sql.connection import Transaction
+from morag.storage.sql.engine import Engine
+from morag.storage.sql.statements import reading as sql
+from morag.storage.sql.writing import Moment
+
+RETIRED_AT_ONCE = 200
+"""Trees deleted in one transaction, so that nobody waits long behind them."""
+_AFTER_ALL_IDS = "~"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What the store asks of the machine; injected so that tests can turn it."""
+
+    clock: Clock
+    boot_id: str
+    is_alive: Callable[[int, float | None], bool]
+
+    def moment(self) -> Moment:
+        """Now."""
+        return Moment(now=self.clock.now(), monotonic=self.clock.monotonic(), boot_id=self.boot_id)
+
+
+class SqlTaskStore:
+    """`control.ports.TaskStore`: the record, durable at every return."""
+
+    def __init__(self, engine: Engine, host: Host) -> None:
+        self._engine = engine
+        self._host = host
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists."""
+        return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(), tasks))
+
+    async def claim(
+        self, *, lanes: Sequence[str], worker: Worker, claim_id: str, n: int, lease_s: float, offers: Offers
+    ) -> list[Lease]:
+        """Grant up to `n` ready tasks, fairest user first; the same `claim_id` gives the same leases, renewed."""
+        asked = claim.Claim(worker=worker, claim_id=claim_id, lease_s=lease_s, offers=offers)
+        return await self._engine.write(lambda tx: claim.grant(tx, self._host.moment(), asked, lanes=lanes, n=n))
+
+    async def extend(self, extensions: Sequence[Extension], *, lease_s: float) -> list[Answer]:
+        """Renew leases and note progress, in one write, before others that wait."""
+
+        def act(tx: Transaction) -> list[Answer]:
+            at = self._host.moment()
+            return [holding.extend(tx, at, extension, lease_s) for extension in extensions]
+
+        return await self._engine.write(act, is_urgent=True)
+
+    async def park(self, task_id: str, fence: int, parked: Parked) -> Answer:
+        """Let the task wait for its children. Raises ValueError if a child's step is missing or doubled."""
+        steps(parked.children)
+        return await self._engine.write(lambda tx: holding.park(tx, self._host.moment(), task_id, fence, parked))
+
+    async def settle(self, task_id: str, fence: int, outcome: Outcome) -> Answer:
+        """End the attempt with all that follows from it. Raises ValueError for a result that must be a blob."""
+        check_inline(outcome)
+        return await self._engine.write(lambda tx: holding.settle(tx, self._host.moment(), task_id, fence, outcome))
+
+    async def release(self, task_id: str, fence: int, *, reason: str) -> Answer:
+        """Give the task back to its lane at once, charging no budget."""
+        return await self._engine.write(lambda tx: holding.release(tx, self._host.moment(), task_id, fence, reason))
+
+    async def cancel(self, task_id: str, *, user_id: str) -> Task | None:
+        """End an open task and all its open descendants; the record afterwards, None if the user has no such task."""
+        return await self._engine.write(lambda tx: ending.cancel(tx, self._host.moment(), task_id, user_id))
+
+    async def sweep(self) -> SweepReport:
+        """Repair what time or death broke; costs a few reads if nothing is."""
+        broken = await self._engine.read(lambda tx: sweep.look(tx, self._host.moment(), self._host.is_alive))
+        if not broken:
+            return SweepReport()
+        return await self._engine.write(lambda tx: sweep.repair(tx, self._host.moment(), broken))
+
+    async def reclaim(self, *, keep: Worker) -> int:
+        """Free the leases of dead processes and of earlier runs in this one; renew those of machines elsewhere."""
+        return await self._engine.write(lambda tx: sweep.reclaim(tx, self._host.moment(), self._host.is_alive, keep))
+
+    async def get(self, task_id: str, *, user_id: str | None = None) -> Task | None:
+        """The record; with a user id only if it is that user's."""
+
+        def act(tx: Transaction) -> Task | None:
+            row = tx.row(sql.GET, id=task_id)
+            return records.task(row) if row else None
+
+        task = await self._engine.read(act)
+        return task if task and user_id in {None, task.user_id} else None
+
+    async def find(
+        self,
+        *,
+        user_id: str,
+        states: Sequence[TaskState] = (),
+        name: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[Task]:
+        """A user's root tasks, newest first, from before the task `before` on."""
+        wanted = records.dump([state.value for state in states]) if states else None
+
+        def act(tx: Transaction) -> list[Task]:
+            rows = tx.rows(
+                sql.FIND, user_id=user_id, states=wanted, name=name, limit=limit, before=before or _AFTER_ALL_IDS
+            )
+            return [records.task(row) for row in rows]
+
+        return await self._engine.read(act)
+
+    async def children(self, task_id: str) -> list[Task]:
+        """The children of a task, oldest first."""
+        found = await self._engine.read(lambda tx: [records.task(row) for row in tx.rows(sql.CHILDREN, id=task_id)])
+        return sorted(found, key=lambda child: child.id)
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        """All attempts, oldest first."""
+        return await self._engine.read(lambda tx: [records.attempt(row) for row in tx.rows(sql.ATTEMPTS, id=task_id)])
+
+    async def events(self, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The log after a sequence number, oldest first."""
+
+        def act(tx: Transaction) -> list[Event]:
+            rows = tx.rows(sql.EVENTS, id=task_id, after=after, limit=limit)
+            return [records.event(task_id, row) for row in rows]
+
+        return await self._engine.read(act)
+
+    async def position(self, task_id: str) -> int | None:
+        """How many ready tasks of its user in its lane are before a pending task."""
+
+        def act(tx: Transaction) -> int | None:
+            row = tx.row(sql.POSITION, id=task_id)
+            return row[0] if row else None
+
+        return await self._engine.read(act)
+
+    async def lanes(self, *, user_id: str | None = None) -> Mapping[str, LaneLoad]:
+        """By lane: what stands there and what runs."""
+        return await self._engine.read(lambda tx: _loads(tx, user_id, self._host.clock.now()))
+
+    async def retire(self, *, older_than_s: float) -> int:
+        """Delete trees that ended longer ago than that; how many tasks."""
+        before, retired = self._host.clock.now() - older_than_s, 0
+        while sizes := await self._engine.write(lambda tx: intake.retire(tx, before=before, limit=RETIRED_AT_ONCE)):
+            retired += sum(sizes)
+        return retired
+
+    async def referenced(self, blobs: Sequence[str]) -> set[str]:
+        """Those of the blobs that a task or a document refers to."""
+        asked = records.dump(list(blobs))
+        return await self._engine.read(lambda tx: {row[0] for row in tx.rows(sql.REFERENCED, blobs=asked)})
+
+
+def _loads(tx: Transaction, user_id: str | None, now: float) -> dict[str, LaneLoad]:
+    ready = {lane: (n, since) for lane, n, since in tx.rows(sql.READY_BY_LANE, user_id=user_id)}
+    delayed, running, lapsed = (
+        {row[0]: int(row[1]) for row in tx.rows(statement, user_id=user_id)}
+        for statement in (sql.DELAYED_BY_LANE, sql.RUNNING_BY_LANE, sql.LAPSED_BY_LANE)
+    )
+    return {
+        lane: LaneLoad(
+            length=(ready[lane][0] if lane in ready else 0) + delayed.get(lane, 0),
+            # the holder of an expired lease may still be at it
+            running=running.get(lane, 0) + lapsed.get(lane, 0),
+            oldest_wait_s=max(0.0, now - ready[lane][1]) if lane in ready else None,
+        )
+        for lane in {*ready, *delayed, *running, *lapsed}
+    }

@@ -1,0 +1,42 @@
+"""What every change of the record does besides: append to the log, ring the bells, keep the lane's users known."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from morag.domain.failure import Decision
+from morag.domain.task import TaskState
+from morag.domain.transitions import as_json
+from morag.storage.sql.connection import Transaction
+from morag.storage.sql.records import dump
+from morag.storage.sql.statements import intake as sql
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When, by both clocks, and in which run of the operating system an act takes place."""
+
+    now: float
+    monotonic: float
+    boot_id: str
+
+
+def note(tx: Transaction, at: Moment, task_id: str, kind: str, data: Any) -> None:
+    """Append one line to the task's log."""
+    tx.run(sql.APPEND_EVENT, task_id=task_id, at=at.now, kind=kind, data=dump(data))
+    tx.tasks.add(task_id)
+
+
+def note_state(tx: Transaction, at: Moment, task_id: str, state: TaskState, **more: Any) -> None:
+    """Append a `state` event with what else is worth knowing."""
+    note(tx, at, task_id, "state", {"state": state.value, **more})
+
+
+def note_decision(tx: Transaction, at: Moment, task_id: str, decision: Decision) -> None:
+    """Append a `decision` event."""
+    note(tx, at, task_id, "decision", as_json(decision))
+
+
+def stand_in_lane(tx: Transaction, lane: str, namespace: str, user_id: str) -> None:
+    """Let claims see that the user has ready tasks in the lane."""
+    tx.run(sql.ACTIVATE_SHARE, lane=lane, namespace=namespace, user_id=user_id)
+    tx.lanes.add(lane)
