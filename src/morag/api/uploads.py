@@ -15,7 +15,7 @@ from typing import Protocol
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, parse_options_header
 
 from morag.domain.content import Source
 from morag.domain.errors import InvalidRequest, MoragError, TooLarge
@@ -81,7 +81,19 @@ class _Parts:
         self._body = request.stream()
         self._ready: deque[_Head | bytes] = deque()
         self._head = _Head()
-        self._parser = MultipartParser(_boundary(request), self._callbacks())
+        self._parser = MultipartParser(
+            _boundary(request),
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._on_key,
+                "on_header_value": self._on_value,
+                "on_header_end": self._end_header,
+                "on_headers_finished": lambda: self._ready.append(self._head),
+                "on_part_data": lambda data, start, end: self._ready.append(data[start:end]),
+                "on_part_end": lambda: self._ready.append(_END_OF_PART),
+                "on_end": self._complete,
+            },
+        )
         self._left = max_bytes
         self._is_complete = False
 
@@ -113,18 +125,6 @@ class _Parts:
             self._parser.write(block)
         except FormParserError:
             raise _broken("it is not well-formed") from None
-
-    def _callbacks(self) -> MultipartCallbacks:
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": self._on_key,
-            "on_header_value": self._on_value,
-            "on_header_end": self._end_header,
-            "on_headers_finished": lambda: self._ready.append(self._head),
-            "on_part_data": lambda data, start, end: self._ready.append(data[start:end]),
-            "on_part_end": lambda: self._ready.append(_END_OF_PART),
-            "on_end": self._complete,
-        }
 
     def _begin(self) -> None:
         self._head = _Head()
