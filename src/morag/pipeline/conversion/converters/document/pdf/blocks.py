@@ -1,0 +1,185 @@
+"""Rows in reading order to blocks of Markdown: headings, paragraphs, list items, code, tables."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from statistics import median
+
+from morag.pipeline.conversion.converters.document.pdf.columns import in_columns
+from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line, PageText
+from morag.pipeline.conversion.converters.document.pdf.looks import Looks
+from morag.pipeline.conversion.converters.document.pdf.rows import Row, rows_of, with_tables
+from morag.pipeline.conversion.converters.document.pdf.tables import Table, ruled_tables
+from morag.pipeline.conversion.markdown import escape, fenced
+
+_BULLET = re.compile(r"[•◦▪▫‣⁃●○■□·\uf0b7\uf0a7*–—-]\s+(?=\S)")
+_NUMBER = re.compile(r"(\(?(?:\d{1,3}|[a-z])[.)])\s+(?=\S)")
+_INDENT = 6.0
+"""Points from which on an item stands deeper than another."""
+_SENTENCE_END = (".", "!", "?", ":", "。", "؟")
+_WIDE = 1.35
+"""Pitch over the usual one from which on a new paragraph begins."""
+_WIDE_HEADING = 1.45
+"""Pitch over the size of large type from which on a new heading begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """A piece of a page; a heading if `level` is over 0."""
+
+    text: str
+    box: Box
+    level: int = 0
+    is_item: bool = False
+
+
+def blocks_of(page: PageText, looks: Looks) -> Iterator[Block]:
+    """The page's blocks in the order of reading, without running headers and footers."""
+    lines = [line for line in page.lines if not looks.is_repeated(line, page)]
+    tables = ruled_tables(page.rules, lines)
+    free = [line for line in lines if not any(one.box.holds_center_of(line.box) for one in tables)]
+    free.extend(_anchor(one) for one in tables)
+    for region in in_columns(free):
+        yield from _lists(_region_blocks(region, tables, looks))
+    for text in _grouped(page.stray):
+        yield Block(text=escape(text), box=Box(0, 0, page.width, page.height))
+
+
+_ANCHOR = "\ufffc"
+
+
+def _anchor(one: Table) -> Line:
+    """A table holds its place among the lines as a line of its own."""
+    return Line(text=_ANCHOR, box=one.box, size=0.0, is_bold=False, is_mono=False)
+
+
+def _grouped(words: Sequence[str]) -> Iterator[str]:
+    if words:
+        yield " ".join(words)
+
+
+def _region_blocks(lines: Sequence[Line], tables: Sequence[Table], looks: Looks) -> Iterator[Block]:
+    boxes = {one.box: one for one in tables}
+    pending: list[Line] = []
+    for line in sorted(lines, key=lambda line: line.box.top):
+        if line.text == _ANCHOR and line.box in boxes:
+            yield from _text_blocks(pending, looks)
+            pending = []
+            yield Block(text=boxes[line.box].markdown, box=line.box)
+        else:
+            pending.append(line)
+    yield from _text_blocks(pending, looks)
+
+
+def _text_blocks(lines: Sequence[Line], looks: Looks) -> Iterator[Block]:
+    pending: list[Line] = []
+    for found in with_tables(rows_of(lines)):
+        if isinstance(found, Row):
+            pending.append(found.joined())
+            continue
+        yield from _paragraphs(pending, looks)
+        pending = []
+        yield Block(text=found.markdown, box=found.box)
+    yield from _paragraphs(pending, looks)
+
+
+def _paragraphs(lines: Sequence[Line], looks: Looks) -> Iterator[Block]:
+    if not lines:
+        return
+    extent = Box.around(line.box for line in lines)
+    pitch = _usual_pitch(lines, looks.body)
+    group: list[Line] = []
+    for line in lines:
+        if group and _begins(group, line, extent, pitch, looks):
+            yield _block(group, looks)
+            group = []
+        group.append(line)
+    yield _block(group, looks)
+
+
+def _usual_pitch(lines: Sequence[Line], body: float) -> float:
+    pitches = [below.box.bottom - above.box.bottom for above, below in pairwise(lines) if above.size == below.size]
+    close = [pitch for pitch in pitches if 0 < pitch < 2.2 * body]
+    return median(close) if close else 1.3 * body
+
+
+def _begins(group: Sequence[Line], line: Line, extent: Box, pitch: float, looks: Looks) -> bool:
+    """Whether a new block begins with `line`."""
+    last = group[-1]
+    if looks.level(line.text, line.size, is_bold=False) and _NUMBER.match(line.text):
+        return True
+    if last.is_mono and line.is_mono:
+        return line.box.bottom - last.box.bottom > 2.5 * max(pitch, line.size)
+    if last.is_mono != line.is_mono or abs(last.size - line.size) > 0.1 * max(last.size, line.size):
+        return True
+    limit = _WIDE * pitch if abs(line.size - looks.body) < 1 else _WIDE_HEADING * line.size
+    if line.box.bottom - last.box.bottom > limit or line.box.bottom < last.box.top:
+        return True
+    if _BULLET.match(line.text) or (_NUMBER.match(line.text) and _may_begin_item(group, line)):
+        return True
+    if last.is_bold != line.is_bold and looks.level(_joined(group), group[0].size, is_bold=group[0].is_bold):
+        return True
+    is_short = last.box.right < extent.right - 0.12 * extent.width
+    is_indented = line.box.left > max(last.box.left, extent.left) + 0.8 * line.size
+    has_ended = last.text.endswith(_SENTENCE_END)
+    return has_ended and (is_short or (is_indented and len(group) > 1))
+
+
+def _may_begin_item(group: Sequence[Line], line: Line) -> bool:
+    """A number at the start of a line begins an item if what came before has ended, or was an item too."""
+    return bool(_NUMBER.match(group[0].text)) or group[-1].text.endswith((*_SENTENCE_END, ";", ","))
+
+
+def _block(lines: Sequence[Line], looks: Looks) -> Block:
+    box = Box.around(line.box for line in lines)
+    if all(line.is_mono for line in lines) and len(lines) > 1:
+        return Block(text=fenced("\n".join(_indented(line, box.left) for line in lines)), box=box)
+    text = _joined(lines)
+    level = looks.level(text, lines[0].size, is_bold=all(line.is_bold for line in lines)) if len(lines) <= 4 else 0
+    if level:
+        return Block(text=escape(text), box=box, level=level)
+    if bullet := _BULLET.match(text):
+        return Block(text=f"- {escape(text[bullet.end() :])}", box=box, is_item=True)
+    return Block(text=escape(text), box=box, is_item=_NUMBER.match(text) is not None)
+
+
+def _lists(blocks: Iterable[Block]) -> Iterator[Block]:
+    """Items that follow each other as one list, nested as they are indented."""
+    for is_item, group in groupby(blocks, key=lambda block: block.is_item):
+        found = list(group)
+        if not is_item:
+            yield from found
+            continue
+        lefts = _levels(block.box.left for block in found)
+        lines = (f"{'  ' * _level_of(lefts, block.box.left)}{block.text}" for block in found)
+        yield Block(text="\n".join(lines), box=Box.around(block.box for block in found))
+
+
+def _levels(lefts: Iterable[float]) -> list[float]:
+    """The indents of a list, outermost first; those a few points apart are one."""
+    found: list[float] = []
+    for left in sorted(lefts):
+        if not found or left - found[-1] > _INDENT:
+            found.append(left)
+    return found
+
+
+def _level_of(lefts: Sequence[float], left: float) -> int:
+    return min(range(len(lefts)), key=lambda at: abs(lefts[at] - left))
+
+
+def _indented(line: Line, left: float) -> str:
+    """A line of code with the blanks it begins with, a letter being 0.6 of its size wide."""
+    return " " * round((line.box.left - left) / (0.6 * max(line.size, 1.0))) + line.text
+
+
+def _joined(lines: Sequence[Line]) -> str:
+    """The lines as one, words that were cut at a line's end made whole."""
+    text = ""
+    for line in lines:
+        if text.endswith("-") and len(text) > 2 and text[-2].isalpha() and line.text[:1].islower():
+            text = text[:-1] + line.text
+        else:
+            text = f"{text} {line.text}" if text else line.text
+    return text

@@ -1,0 +1,105 @@
+"""What the type of a document means: its body size, its heading sizes, and the lines that every page repeats."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from morag.pipeline.conversion.converters.document.pdf.geometry import Line, PageText
+
+_LARGER = 1.12
+"""How much larger than the body a heading is set."""
+_MAX_HEADING = 200
+_MOST_LETTERS = 0.3
+"""Share of all letters above which a size is no heading's."""
+_MARGIN = 0.12
+"""Share of the page's height, above and below, where running headers and footers stand."""
+_MAX_LEVELS = 4
+_NUMBERED = re.compile(r"(\d{1,2}(?:\.\d{1,2})*)\.?\s+\S")
+_DIGITS = re.compile(r"\d+")
+_PAGE_NUMBER = re.compile(r"(?:page|seite|p\.)?\s*[-–—]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*(?:(?:/|of|von)\s*\d{1,4})?\s*[-–—]?", re.I)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Looks:
+    """The statistics of one document."""
+
+    body: float
+    """Size most letters have."""
+    sizes: tuple[float, ...]
+    """Sizes of headings, largest first."""
+    repeated: frozenset[tuple[str, int]]
+    """Running headers and footers: their text with digits made equal, and where they stand."""
+
+    def level(self, text: str, size: float, *, is_bold: bool) -> int:
+        """The level of a heading; 0 for anything else."""
+        if not _may_be_heading(text):
+            return 0
+        if size in self.sizes:
+            return min(self.sizes.index(size) + 1, _MAX_LEVELS)
+        if not is_bold or size < 0.95 * self.body or text.endswith((".", ":", ",")) or len(text) > 100:
+            return 0
+        numbered = _NUMBERED.match(text)
+        depth = numbered[1].count(".") if numbered else 0
+        return min(len(self.sizes) + 1 + depth, 6)
+
+    def is_repeated(self, line: Line, page: PageText) -> bool:
+        """Whether the line is a running header or footer, or a page number."""
+        where = _margin(line, page)
+        if where == 0:
+            return False
+        return (_shape(line.text), _position(line, page)) in self.repeated or (
+            _PAGE_NUMBER.fullmatch(line.text.strip()) is not None and _is_outermost(line, page)
+        )
+
+
+def looks_of(pages: Sequence[PageText]) -> Looks:
+    """The statistics of some pages; neighbours among them, so that running headers show."""
+    letters: Counter[float] = Counter()
+    bold: Counter[float] = Counter()
+    for page in pages:
+        for line in page.lines:
+            letters[line.size] += len(line.text)
+            bold[line.size] += len(line.text) if line.is_bold else 0
+    total = sum(letters.values())
+    body = letters.most_common(1)[0][0] if letters else 10.0
+    larger = (size for size, count in letters.items() if size >= _LARGER * body and count < _MOST_LETTERS * total)
+    return Looks(body=body, sizes=tuple(sorted(larger, reverse=True)), repeated=_repeated(pages))
+
+
+def _may_be_heading(text: str) -> bool:
+    return 1 < len(text) <= _MAX_HEADING and sum(map(str.isalpha, text)) >= max(2, 0.4 * len(text.replace(" ", "")))
+
+
+def _repeated(pages: Sequence[PageText]) -> frozenset[tuple[str, int]]:
+    """Lines in the margins that stand at the same place on several pages."""
+    seen: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    for at, page in enumerate(pages):
+        for line in page.lines:
+            if _margin(line, page):
+                seen[_shape(line.text), _position(line, page)].add(at)
+    least = 2 if len(pages) < 4 else max(3, len(pages) // 8)
+    return frozenset(key for key, found in seen.items() if len(found) >= least)
+
+
+def _margin(line: Line, page: PageText) -> int:
+    """-1 in the upper margin, 1 in the lower, 0 elsewhere."""
+    if line.box.bottom < _MARGIN * page.height:
+        return -1
+    return 1 if line.box.top > (1 - _MARGIN) * page.height else 0
+
+
+def _is_outermost(line: Line, page: PageText) -> bool:
+    """Whether nothing stands further out than the line."""
+    if _margin(line, page) < 0:
+        return all(other.box.bottom >= line.box.top for other in page.lines)
+    return all(other.box.top <= line.box.bottom for other in page.lines)
+
+
+def _shape(text: str) -> str:
+    return _DIGITS.sub("#", text.strip().lower())
+
+
+def _position(line: Line, page: PageText) -> int:
+    """Twentieths of an inch from the edge, coarse enough for rounding."""
+    return round((line.box.top if _margin(line, page) < 0 else page.height - line.box.bottom) / 4)

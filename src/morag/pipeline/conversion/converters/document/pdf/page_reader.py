@@ -1,0 +1,155 @@
+"""Reads words, ruling lines and pictures of one page through pdfium."""
+
+import ctypes
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from morag.pipeline.conversion.converters.document.pdf.geometry import Box, PageText, Word
+from morag.pipeline.conversion.converters.document.pdf.lines import JUMP, lines_of
+from morag.pipeline.conversion.converters.document.pdf.rules import rules_of
+
+_LIGATURES = str.maketrans(
+    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "-", "\u2010": "-"}
+)
+_HYPHENS = frozenset({0x02, 0xFFFE})
+"""What pdfium says for a hyphen at the end of a line."""
+_BOLD_NAMES = ("bold", "black", "heavy", "semibold", "demi")
+_MONO_NAMES = ("mono", "courier", "consol", "typewriter", "cmtt")
+_FIXED_PITCH = 1
+
+
+@dataclass(slots=True)
+class _Letters:
+    """A word while it is read."""
+
+    text: list[str]
+    box: Box
+    size: float
+    is_bold: bool
+    is_mono: bool
+    angle: int
+
+
+class PageReader:
+    """One open page of pdfium."""
+
+    def __init__(self, page: Any, raw: Any) -> None:
+        self._page = page
+        self._raw = raw
+        self._crop = page.get_cropbox()
+        self._fonts: dict[tuple[str, int, int], tuple[bool, bool]] = {}
+
+    def read(self) -> PageText:
+        """Everything on the page. The caller closes the page."""
+        text_page = self._page.get_textpage()
+        try:
+            letters = list(self._words(text_page))
+        finally:
+            text_page.close()
+        turned = Counter(word.angle for word in letters for _ in word.text)
+        angle = turned.most_common(1)[0][0] if turned else self._page.get_rotation() // 90 % 4
+        upright = [self._turned(word, angle) for word in letters if word.angle == angle]
+        stray = ["".join(word.text).translate(_LIGATURES) for word in letters if word.angle != angle]
+        left, bottom, right, top = self._crop
+        width, height = (right - left, top - bottom) if angle % 2 == 0 else (top - bottom, right - left)
+        rules, has_pictures = rules_of(self._page, self._raw)
+        return PageText(
+            width=width,
+            height=height,
+            lines=lines_of(upright),
+            stray=stray,
+            rules=[self._turn(rule, angle) for rule in rules],
+            has_pictures=has_pictures,
+        )
+
+    def _words(self, text_page: Any) -> Iterator[_Letters]:
+        """Words in the order pdfium finds them; blanks and jumps part them."""
+        raw, rect = self._raw, self._raw.FS_RECTF()
+        unicode_of, box_of = raw.FPDFText_GetUnicode, raw.FPDFText_GetLooseCharBox
+        word: _Letters | None = None
+        for index in range(raw.FPDFText_CountChars(text_page)):
+            code = unicode_of(text_page, index)
+            char = "-" if code in _HYPHENS else chr(code) if code < 0x110000 else ""
+            if not char.strip() or (code < 32 and code not in _HYPHENS) or 0xD800 <= code <= 0xDFFF:
+                if word is not None and (char.isspace() or code < 32):
+                    yield word
+                    word = None
+                continue
+            box_of(text_page, index, rect)
+            box = Box(rect.left, -rect.top, rect.right, -rect.bottom)
+            if word is not None and _parts(word, box):
+                yield word
+                word = None
+            if word is None:
+                word = self._begin(text_page, index, char, box)
+            else:
+                word.text.append(char)
+                word.box = Box.around((word.box, box))
+        if word is not None:
+            yield word
+
+    def _begin(self, text_page: Any, index: int, char: str, box: Box) -> _Letters:
+        raw = self._raw
+        matrix = raw.FS_MATRIX()
+        raw.FPDFText_GetMatrix(text_page, index, matrix)
+        scale = math.hypot(matrix.c, matrix.d) or 1.0
+        size = raw.FPDFText_GetFontSize(text_page, index) * scale
+        is_bold, is_mono = self._font(text_page, index)
+        turned = round(raw.FPDFText_GetCharAngle(text_page, index) / (math.pi / 2))
+        return _Letters(
+            text=[char],
+            box=box,
+            size=round(size * 2) / 2 or round(box.height * 2) / 2,
+            is_bold=is_bold,
+            is_mono=is_mono,
+            angle=turned % 4,
+        )
+
+    def _font(self, text_page: Any, index: int) -> tuple[bool, bool]:
+        """Whether the type is bold, and whether it has a fixed pitch."""
+        flags, buffer = ctypes.c_int(), ctypes.create_string_buffer(128)
+        self._raw.FPDFText_GetFontInfo(text_page, index, buffer, 128, flags)
+        weight = self._raw.FPDFText_GetFontWeight(text_page, index)
+        key = (buffer.value.decode("utf-8", errors="replace"), flags.value, weight)
+        if key not in self._fonts:
+            name = key[0].lower()
+            is_bold = weight >= 600 or any(part in name for part in _BOLD_NAMES)
+            is_mono = bool(flags.value & _FIXED_PITCH) or any(part in name for part in _MONO_NAMES)
+            self._fonts[key] = is_bold, is_mono
+        return self._fonts[key]
+
+    def _turned(self, word: _Letters, angle: int) -> Word:
+        return Word(
+            text="".join(word.text).translate(_LIGATURES),
+            box=self._turn(word.box, angle),
+            size=word.size,
+            is_bold=word.is_bold,
+            is_mono=word.is_mono,
+        )
+
+    def _turn(self, box: Box, angle: int) -> Box:
+        """From pdfium's space (upwards made negative) to the page as it is read, text running at `angle` upright."""
+        left, bottom, right, top = self._crop
+        low, high = -box.bottom, -box.top
+        match angle:
+            case 1:  # text runs upwards
+                return Box(low - bottom, box.left - left, high - bottom, box.right - left)
+            case 2:
+                return Box(right - box.right, low - bottom, right - box.left, high - bottom)
+            case 3:  # text runs downwards
+                return Box(top - high, right - box.right, top - low, right - box.left)
+            case _:
+                return Box(box.left - left, top - high, box.right - left, top - low)
+
+
+def _parts(word: _Letters, box: Box) -> bool:
+    """Whether the next letter is too far off to belong to the word."""
+    size = max(word.size, 1.0)
+    if word.angle % 2:
+        gap = max(box.top - word.box.bottom, word.box.top - box.bottom)
+        return gap > JUMP * size or box.right < word.box.left or box.left > word.box.right
+    gap = max(box.left - word.box.right, word.box.left - box.right)
+    return gap > JUMP * size or not word.box.shares_rows_with(box, 0.3)

@@ -1,0 +1,173 @@
+"""Lines of one region to rows, and rows that line up to tables though nothing is drawn around them."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line
+from morag.pipeline.conversion.converters.document.pdf.tables import Table
+from morag.pipeline.conversion.markdown import escape, table
+
+_MARKER = re.compile(r"[•◦▪▫‣⁃●○■□–—\-*·\uf0b7\uf0a7]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]|\[\d{1,3}\]")
+_LEADER = re.compile(r"(?:[.·…_]\s?){4,}")
+_LEAST_ROWS = 3
+_MARKER_REACH = 4.0
+"""How far behind its marker, in type sizes, the text of a list item may begin."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What stands on one row of a region, from left to right."""
+
+    lines: list[Line]
+
+    @property
+    def box(self) -> Box:
+        """All of it."""
+        return Box.around(line.box for line in self.lines)
+
+    def joined(self) -> Line:
+        """The row as one line."""
+        whole = self.lines[0]
+        for line in self.lines[1:]:
+            whole = whole.beside(line)
+        return whole
+
+
+def rows_of(lines: Sequence[Line]) -> list[Row]:
+    """The rows of a region; list markers belong to the text behind them, dot leaders are left out."""
+    rows: list[list[Line]] = []
+    for line in sorted(lines, key=lambda line: line.box.top):
+        if _LEADER.fullmatch(line.text):
+            continue
+        same = next((row for row in reversed(rows[-3:]) if row[0].box.shares_rows_with(line.box, 0.6)), None)
+        if same is None:
+            rows.append([line])
+        else:
+            same.append(line)
+    return [Row(_with_markers(sorted(row, key=lambda line: line.box.left))) for row in rows]
+
+
+def _with_markers(lines: list[Line]) -> list[Line]:
+    found: list[Line] = []
+    for line in lines:
+        last = found[-1] if found else None
+        if last is not None and _touches(last, line):
+            found[-1] = last.beside(line)
+        else:
+            found.append(line)
+    return found
+
+
+def _touches(last: Line, line: Line) -> bool:
+    """Whether two pieces of a row are one: a marker and its item, or words that the file holds apart."""
+    gap = line.box.left - last.box.right
+    if _MARKER.fullmatch(last.text):
+        return gap < _MARKER_REACH * last.size
+    return gap < 0.5 * min(last.size, line.size)
+
+
+def with_tables(rows: Sequence[Row]) -> Iterator[Row | Table]:
+    """The rows, those that line up in columns gathered into tables."""
+    at = 0
+    while at < len(rows):
+        length = _table_length(rows, at)
+        if length:
+            yield _as_table(rows[at : at + length])
+            at += length
+        else:
+            yield rows[at]
+            at += 1
+
+
+def _table_length(rows: Sequence[Row], start: int) -> int:
+    """How many rows from `start` on make a table; 0 if they make none."""
+    if len(rows[start].lines) < 2:
+        return 0
+    end = last = start
+    pitch = _pitch(rows[start:])
+    while end < len(rows):
+        row = rows[end]
+        if end > start and row.box.top - rows[end - 1].box.bottom > 2.5 * pitch:
+            break
+        if len(row.lines) >= 2:
+            last = end
+        elif end - last >= 2:
+            break
+        end += 1
+    for length in range(last - start + 1, _LEAST_ROWS - 1, -1):
+        if _lines_up(rows[start : start + length]):
+            return length
+    return 0
+
+
+def _pitch(rows: Sequence[Row]) -> float:
+    return median(row.box.height for row in rows[:20])
+
+
+def _columns(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """The stretches that cells occupy; a row with fewer cells than most, a title over several columns, has no say."""
+    usual = max(len(row.lines) for row in rows)
+    telling = [row for row in rows if len(row.lines) >= max(2, usual - 1)]
+    spans = sorted((line.box.left, line.box.right) for row in telling for line in row.lines)
+    merged: list[tuple[float, float]] = []
+    for left, right in spans:
+        if merged and left <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], right))
+        else:
+            merged.append((left, right))
+    return merged
+
+
+def _lines_up(rows: Sequence[Row]) -> bool:
+    columns = _columns(rows)
+    several = [row for row in rows if len(row.lines) >= 2]
+    if len(columns) < 2 or len(several) < _LEAST_ROWS or len(several) < 0.6 * len(rows):
+        return False
+    cells = sum(len({_column(columns, line) for line in row.lines}) for row in several)
+    return cells >= 0.6 * len(columns) * len(several) and _has_edges(rows, columns)
+
+
+def _has_edges(rows: Sequence[Row], columns: Sequence[tuple[float, float]]) -> bool:
+    """Whether in each column most cells begin, or end, or are centred at the same place."""
+    for left, right in columns:
+        cells = [line for row in rows for line in row.lines if left <= (line.box.left + line.box.right) / 2 <= right]
+        if len(cells) < 2:
+            continue
+        edges = (
+            [line.box.left for line in cells],
+            [line.box.right for line in cells],
+            [(line.box.left + line.box.right) / 2 for line in cells],
+        )
+        if not any(sum(abs(at - median(ats)) < 3.0 for at in ats) >= 0.6 * len(ats) for ats in edges):
+            return False
+    return True
+
+
+def _column(columns: Sequence[tuple[float, float]], line: Line) -> int:
+    middle = (line.box.left + line.box.right) / 2
+    return min(
+        range(len(columns)),
+        key=lambda at: max(columns[at][0] - middle, middle - columns[at][1], 0.0) + abs(columns[at][0] - line.box.left) / 1e4,
+    )
+
+
+def _as_table(rows: Sequence[Row]) -> Table:
+    """Cells by column; a row without a first cell that follows closely goes on with the row above."""
+    columns = _columns(rows)
+    pitch = median([below.box.top - above.box.top for above, below in zip(rows, rows[1:], strict=False)] or [0.0])
+    grid: list[list[str]] = []
+    last: Row | None = None
+    for row in rows:
+        cells = [""] * len(columns)
+        for line in row.lines:
+            at = _column(columns, line)
+            cells[at] = f"{cells[at]} {line.text}".strip()
+        is_close = last is not None and row.box.top - last.box.top < 0.9 * pitch
+        if grid and is_close and not cells[0]:
+            grid[-1] = [f"{above} {below}".strip() for above, below in zip(grid[-1], cells, strict=True)]
+        else:
+            grid.append(cells)
+        last = row
+    return Table(box=Box.around(row.box for row in rows), markdown=table([[escape(text) for text in row] for row in grid]))
