@@ -8,11 +8,11 @@ import os
 import re
 import shutil
 import stat
+import subprocess
 import tempfile
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from morag.protocol import MAX_DOCUMENT_BYTES
 from morag.telemetry import log
@@ -20,6 +20,7 @@ from morag.telemetry import log
 LOCK = "lock"
 CLONE_FILE = 0x40049409
 """FICLONE of linux/fs.h: a copy that shares its blocks, on file systems that can."""
+REMOVE_S = 60.0
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
@@ -104,24 +105,25 @@ class WorkRoot:
 
 def remove(path: Path) -> None:
     """Delete a tree whose maker may have made it hard; what resists is left to the next start, and logged."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return
+    except (OSError, RecursionError):
+        _insist(path)
 
-    def insist(act: Callable[..., Any], name: str, _: object) -> None:
-        if act is os.unlink or act is os.rmdir:
-            Path(name).parent.chmod(0o700)
-            act(name)
-        else:
-            Path(name).chmod(0o700)
 
-    for attempt in range(2):
-        try:
-            shutil.rmtree(path, onerror=insist)
-        except FileNotFoundError:
-            return
-        except (OSError, RecursionError) as error:
-            if attempt:
-                log.warning("work_folder_left", reason=type(error).__name__)
-        if not path.exists():
-            return
+def _insist(path: Path) -> None:
+    """Delete folders closed to their owner, and those too deep for Python."""
+    with suppress(OSError, RecursionError):
+        for folder, names, _ in os.walk(path):
+            for inner in (Path(folder, name) for name in names):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+    try:
+        subprocess.run(["/bin/rm", "-rf", "--", path], capture_output=True, timeout=REMOVE_S, check=True)  # noqa: S603 - our path
+    except (OSError, subprocess.SubprocessError) as error:
+        log.warning("work_folder_left", reason=type(error).__name__)
 
 
 def _link(source: Path, target: Path) -> bool:

@@ -5,11 +5,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
 
 from morag.telemetry import log
-from morag.worker.confinement import Bounds, Layers, confine, readable
+from morag.worker.confinement import Bounds, Layers, readable
 
 PROBE_S = 20.0
 NOTHING = Layers(landlock=0, seccomp=False, namespaces=False)
@@ -27,7 +25,7 @@ def probe() -> Layers:
             required=None,
             file_bytes=1024,
         )
-        command = [sys.executable, "-s", "-P", "-B", "-m", "morag.worker.probe", bounds.encode()]
+        command = [sys.executable, "-s", "-P", "-B", "-m", "morag.worker.bound", bounds.encode()]
         try:
             done = subprocess.run(command, capture_output=True, timeout=PROBE_S, check=True, env={}, cwd=folder)  # noqa: S603 - this program
             return Layers(**json.loads(done.stdout))
@@ -68,14 +66,3 @@ def _processes(layers: Layers) -> tuple[str, bool, str]:
     if layers.namespaces:
         return "processes", True, "all a conversion starts ends with it (a process table of its own)"
     return "processes", False, "no namespaces here: conversions are ended by group, one that hides from it may stay"
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Bind this process and print what holds."""
-    layers = confine(Bounds.decode(arguments[0]))
-    sys.stdout.write(json.dumps(asdict(layers)))
-    sys.stdout.flush()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

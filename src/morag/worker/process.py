@@ -35,6 +35,11 @@ class Lines:
         self._rest = b""
         self._is_skipping = False
 
+    @property
+    def held_bytes(self) -> int:
+        """Length of the unfinished line."""
+        return len(self._rest)
+
     def feed(self, data: bytes) -> list[bytes]:
         """The lines these bytes complete."""
         *lines, rest = (self._rest + data).split(b"\n")
@@ -82,7 +87,7 @@ class ChildProcess(asyncio.SubprocessProtocol):
     @property
     def is_alive(self) -> bool:
         """Whether it can be given a job."""
-        return not self._gone.done() and not self.is_spoiled
+        return not self._gone.done() and not self.is_spoiled and _exists(self.pid)
 
     def tell(self, job: ChildJob) -> None:
         """Give it a job."""
@@ -172,6 +177,15 @@ class ChildProcess(asyncio.SubprocessProtocol):
     def _kill_group(self) -> None:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def _exists(pid: int) -> bool:
+    """Asked of the system: the event loop hears of a death a little later."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _kill(pid: int) -> None:

@@ -78,20 +78,16 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction))]
 
 
-def is_known_machine() -> bool:
-    """Whether the tables above have the numbers of this processor."""
-    return platform.machine() in MACHINES
-
-
 def restrict(*, network: bool) -> None:
     """Filter the calls of this thread and all it starts from now on. Needs no_new_privs. Raises OSError."""
-    instructions = _instructions(platform.machine(), network=network)
-    array = (_Instruction * len(instructions))(*(_Instruction(*each) for each in instructions))
-    program = _Program(length=len(instructions), instructions=array)
+    lines = instructions(platform.machine(), network=network)
+    array = (_Instruction * len(lines))(*(_Instruction(*each) for each in lines))
+    program = _Program(length=len(lines), instructions=array)
     kernel.prctl(kernel.PR_SET_SECCOMP, MODE_FILTER, ctypes.byref(program))
 
 
-def _instructions(machine: str, *, network: bool) -> list[tuple[int, int, int, int]]:
+def instructions(machine: str, *, network: bool) -> list[tuple[int, int, int, int]]:
+    """The filter as the kernel's virtual machine reads it: code, jump if true, jump if false, value."""
     column, architecture = MACHINES[machine]
     refuse, pretend = ANSWER | errno.EPERM, ANSWER
     refused = REFUSED if network else REFUSED | SOCKETS

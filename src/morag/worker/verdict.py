@@ -58,10 +58,10 @@ def in_words(returncode: int) -> str:
     if returncode >= 0:
         return f"its process ended by itself with exit code {returncode}"
     try:
-        name = signal.Signals(-returncode).name
+        known = signal.Signals(-returncode)
     except ValueError:
-        name = f"signal {-returncode}"
-    return f"its process was ended by {name} ({(signal.strsignal(-returncode) or 'unknown').lower()})"
+        return f"its process was ended by signal {-returncode}"
+    return f"its process was ended by {known.name} ({(signal.strsignal(known) or 'unknown').lower()})"
 
 
 def out_of_memory(signature: str) -> Failure:
