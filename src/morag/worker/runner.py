@@ -19,6 +19,9 @@ from morag.pipeline.ports import BlobStore, Detected, ReportProgress
 from morag.telemetry import log
 from morag.worker.sandbox import ConversionJob, Sandbox
 
+STALL_S = 180.0
+"""A conversion silent for so long is stuck: the slowest single step known, a page of OCR, takes a few seconds."""
+
 
 class Runner:
     """Runs a claimed task to its outcome."""
@@ -86,5 +89,6 @@ class Runner:
             url=url if isinstance(url, str) else None,
             options=task.options,
             timeout_s=task.timeout_s or self._timeout_s(content_type),
+            stall_s=STALL_S,
             network=content_type is ContentType.YOUTUBE,
         )
