@@ -5,7 +5,6 @@ again when it says so; a broken event stream is taken up where it broke.
 """
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from morag.cli.addresses import is_loopback
 from morag.cli.answers import Busy, problem, read, unreachable
 from morag.domain.errors import MoragError
 from morag.domain.json import Json, JsonObject
@@ -29,14 +29,6 @@ _LONGEST_PAUSE_S = 30.0
 _ADDRESS_HINT = "MORAG_SERVER_URL must be https://…, or http:// on this machine."
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def client_of(settings: Settings) -> "Client":
     """The client of the server that the settings name. Raises MoragError."""
     return Client(settings.server_url, settings.api_key)
@@ -45,7 +37,9 @@ def client_of(settings: Settings) -> "Client":
 class Client:
     """One server. Use as an async context manager."""
 
-    def __init__(self, base_url: str, api_key: str | None) -> None:
+    def __init__(
+        self, base_url: str, api_key: str | None, *, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
         """Talk to `base_url`. Raises MoragError: `bad_setting`; `insecure_url` rather than send a key in the clear."""
         self.base_url = base_url.rstrip("/")
         parts = urlsplit(self.base_url)
@@ -59,6 +53,7 @@ class Client:
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=_TIMEOUT,
             trust_env=not is_near,
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:

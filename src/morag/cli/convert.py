@@ -25,6 +25,7 @@ from morag.pipeline.ports import Detected
 from morag.protocol import SegmentMessage
 from morag.settings import Settings, load
 from morag.worker.host import model_paths
+from morag.worker.runner import STALL_S
 from morag.worker.sandbox import ConversionJob, Sandbox
 from morag.worker.verdict import ChildFailure
 
@@ -92,7 +93,8 @@ class _Workshop:
         return await self.sandbox.convert(job, line.at)
 
     async def _job(self, given: Input, line: Line) -> ConversionJob:
-        if given.url and self.content_type is ContentType.YOUTUBE:
+        wanted = self.content_type or (ContentType.YOUTUBE if given.is_youtube else None)
+        if given.url and wanted is ContentType.YOUTUBE:
             detected = Detected(content_type=ContentType.YOUTUBE, media_type="video/x-youtube")
             return self._ordered(None, "", detected, given.url)
         if given.path:
@@ -117,6 +119,7 @@ class _Workshop:
             url=url,
             options=self.options,
             timeout_s=self.settings.timeout_s(detected.content_type),
+            stall_s=STALL_S,
             network=detected.content_type is ContentType.YOUTUBE,
         )
 

@@ -15,6 +15,7 @@ from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.detect import detect
 from morag.pipeline.conversion.registry import OPTIONS
 
+_YOUTUBE = ("youtube.com", "youtu.be", "youtube-nocookie.com")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?")
 
 
@@ -34,6 +35,12 @@ class Input:
             return self.path.name
         parts = urlsplit(self.url or "")
         return unquote(parts.path).rstrip("/").rpartition("/")[2] or parts.hostname or "page"
+
+    @property
+    def is_youtube(self) -> bool:
+        """Whether it is a page of YouTube's: those are not fetched but asked for captions or sound."""
+        host = (urlsplit(self.url).hostname or "") if self.url else ""
+        return any(host == name or host.endswith(f".{name}") for name in _YOUTUBE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from morag.api.app import create_app
-from morag.cli.client import is_loopback
+from morag.cli.addresses import exposure, url_of
 from morag.cli.output import answer, say
 from morag.domain.errors import StartupError
 from morag.settings import Settings, load
@@ -66,7 +66,8 @@ def run(**given: object) -> int:
     signal.signal(signal.SIGTERM, _leave)
     with _bound(settings) as listening:
         port = int(listening.getsockname()[1])
-        say_exposure(settings)
+        for line in exposure(settings.host, allow_anonymous=settings.allow_anonymous):
+            say(line)
         watched = _Watched(create_app(settings))
         config = uvicorn.Config(
             watched,
@@ -87,25 +88,6 @@ def run(**given: object) -> int:
                 raise watched.error from None
             raise
     return 0
-
-
-def url_of(host: str, port: int) -> str:
-    """Where a person on this machine finds a server that listens there."""
-    shown = "localhost" if host in {"0.0.0.0", "::", ""} else f"[{host}]" if ":" in host else host  # noqa: S104 - compared, not bound
-    return f"http://{shown}:{port}"
-
-
-def say_exposure(settings: Settings) -> None:
-    """Say what listening on an address others can reach means."""
-    if is_loopback(settings.host):
-        return
-    say(f"Listening on {settings.host}: other machines can reach this server, and nothing on the way is encrypted.")
-    if settings.allow_anonymous:
-        say(
-            "MORAG_ALLOW_ANONYMOUS=true: whoever reaches it may ingest, read and delete the anonymous user's documents."
-        )
-    else:
-        say("Requests without a key are refused, also from here. MORAG_ALLOW_ANONYMOUS=true would let anyone in.")
 
 
 def _bound(settings: Settings) -> socket.socket:

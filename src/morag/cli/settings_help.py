@@ -22,11 +22,11 @@ def lines() -> list[str]:
 
 def variable(name: str, field: FieldInfo) -> str:
     """The environment variable of a field."""
-    alias = field.validation_alias
-    if isinstance(alias, AliasChoices):
-        alias = alias.choices[0]
     prefix = Settings.model_config.get("env_prefix") or ""
-    return alias if isinstance(alias, str) else f"{prefix}{name}".upper()
+    alias = field.validation_alias
+    names = alias.choices if isinstance(alias, AliasChoices) else [alias]
+    own = [each for each in names if isinstance(each, str) and each != name]
+    return own[0] if own else f"{prefix}{name}".upper()
 
 
 def default(field: FieldInfo) -> str:

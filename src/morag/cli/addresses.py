@@ -1,0 +1,34 @@
+"""Addresses as people meet them: what is this machine, where a server is found, what it means to listen elsewhere."""
+
+import ipaddress
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def url_of(host: str, port: int) -> str:
+    """Where a person on this machine finds a server that listens there."""
+    try:
+        named = "localhost" if ipaddress.ip_address(host).is_unspecified else host
+    except ValueError:
+        named = host
+    return f"http://[{named}]:{port}" if ":" in named else f"http://{named}:{port}"
+
+
+def exposure(host: str, *, allow_anonymous: bool | None) -> list[str]:
+    """What listening on the address means for who can do what; nothing to say of this machine's own."""
+    if is_loopback(host):
+        return []
+    lines = [f"Listening on {host}: other machines can reach this server, and nothing on the way is encrypted."]
+    if allow_anonymous:
+        told = "whoever reaches it may ingest, read and delete the anonymous user's documents."
+        return [*lines, f"MORAG_ALLOW_ANONYMOUS=true: {told}"]
+    return [
+        *lines,
+        "Requests without a key are refused, from here too. MORAG_ALLOW_ANONYMOUS=true would let anyone in.",
+    ]
