@@ -13,6 +13,8 @@ from morag.pipeline.ingestion.embedders.model_files import AUTO, ModelFiles, loc
 
 MAX_TOKENS = 256
 """What all-MiniLM-L6-v2 was trained to read, [CLS] and [SEP] among them."""
+_TOKENIZED = 1_000
+"""Texts tokenized at once: each holds some 40 bytes to the token until it is counted."""
 
 _Ints = NDArray[np.int64]
 _Floats = NDArray[np.float32]
@@ -92,7 +94,9 @@ class LocalEmbedder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text as the model would read them, without the two that frame it."""
-        return [len(encoding.ids) - 2 for encoding in self._load().tokenizer.encode_batch_fast(list(texts))]
+        tokenizer = self._load().tokenizer
+        batches = (list(texts[start : start + _TOKENIZED]) for start in range(0, len(texts), _TOKENIZED))
+        return [len(encoding.ids) - 2 for batch in batches for encoding in tokenizer.encode_batch_fast(batch)]
 
     def _load(self) -> _Loaded:
         with self._lock:
