@@ -96,7 +96,7 @@ class Searcher:
 
     async def _visible(self, user_id: str, found: Sequence[Scored]) -> list[Hit]:
         ids = list(dict.fromkeys(each.generation.document_id for each in found))
-        visible = await self._documents.visible(user_id, ids) if ids else {}
+        visible = await self._documents.visible(user_id, ids)
         pairs = ((each, visible.get(each.generation.document_id)) for each in found)
         return [_hit(each, stored) for each, stored in pairs if stored and stored.generation == each.generation]
 

@@ -54,7 +54,7 @@ class Ingestor:
             raise ConversionError(
                 "No text was found in the document.",
                 code="no_text_found",
-                hint="If it is a scan or a photo, check that its text can be read; if it is audio, that somebody speaks.",
+                hint="Check that the text of a scan or photo can be read, or that somebody speaks in a recording.",
             )
         stored: list[Point] = []
         for start in range(0, len(chunks), BATCH):
@@ -112,7 +112,7 @@ class Ingestor:
 
 def _passage(document: Document, given: Chunk) -> str:
     """The chunk's text under the document's title and its headings, which say what it is about."""
-    names = dict.fromkeys((*([document.title] if document.title else []), *given.place.heading_path))
+    names = dict.fromkeys(name for name in (document.title, *given.place.heading_path) if name)
     context = " > ".join(names)[:_CONTEXT_CHARACTERS]
     return f"{context}\n{given.text}" if context else given.text
 
