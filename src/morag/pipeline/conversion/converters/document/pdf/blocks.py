@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import median
 
@@ -36,7 +36,7 @@ class Block:
 
 def blocks_of(page: PageText, looks: Looks) -> Iterator[Block]:
     """The page's blocks in the order of reading, without running headers and footers."""
-    lines = [line for line in page.lines if not looks.is_repeated(line, page)]
+    lines = [_as_code(line, looks) for line in page.lines if not looks.is_repeated(line, page)]
     tables = ruled_tables(page.rules, lines)
     free = [line for line in lines if not any(one.box.holds_center_of(line.box) for one in tables)]
     free.extend(_anchor(one) for one in tables)
@@ -44,6 +44,12 @@ def blocks_of(page: PageText, looks: Looks) -> Iterator[Block]:
         yield from _lists(_region_blocks(region, tables, looks))
     for text in _grouped(page.stray):
         yield Block(text=escape(text), box=Box(0, 0, page.width, page.height))
+
+
+def _as_code(line: Line, looks: Looks) -> Line:
+    """Fixed-pitch type stands for code, but not in a list, nor where everything is set in it."""
+    is_code = line.is_mono and not looks.is_typewritten and not _BULLET.match(line.text)
+    return line if is_code == line.is_mono else replace(line, is_mono=is_code)
 
 
 _ANCHOR = "\ufffc"
@@ -133,7 +139,7 @@ def _may_begin_item(group: Sequence[Line], line: Line) -> bool:
 
 def _block(lines: Sequence[Line], looks: Looks) -> Block:
     box = Box.around(line.box for line in lines)
-    if all(line.is_mono for line in lines) and len(lines) > 1:
+    if all(line.is_mono for line in lines):
         return Block(text=fenced("\n".join(_indented(line, box.left) for line in lines)), box=box)
     text = _joined(lines)
     level = looks.level(text, lines[0].size, is_bold=all(line.is_bold for line in lines)) if len(lines) <= 4 else 0

@@ -77,11 +77,11 @@ class Line:
             is_mono=sum(len(word.text) for word in words if word.is_mono) > 0.8 * weight,
         )
 
-    def beside(self, other: "Line") -> "Line":
-        """This line and what follows it on the same row as one."""
+    def beside(self, other: "Line", *, blanks: int = 1) -> "Line":
+        """This line and what follows it on the same row as one, so many blanks between."""
         wider = self if len(self.text) >= len(other.text) else other
         return Line(
-            text=f"{self.text} {other.text}",
+            text=f"{self.text}{' ' * blanks}{other.text}",
             box=Box.around((self.box, other.box)),
             size=wider.size,
             is_bold=self.is_bold and other.is_bold,

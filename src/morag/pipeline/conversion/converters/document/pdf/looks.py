@@ -17,7 +17,10 @@ _MARGIN = 0.12
 _MAX_LEVELS = 4
 _NUMBERED = re.compile(r"(\d{1,2}(?:\.\d{1,2})*)\.?\s+\S")
 _DIGITS = re.compile(r"\d+")
-_PAGE_NUMBER = re.compile(r"(?:page|seite|p\.)?\s*[-–—]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*(?:(?:/|of|von)\s*\d{1,4})?\s*[-–—]?", re.I)
+_PAGE_NUMBER = re.compile(
+    r"(?:page|seite|p\.)?\s*[-–—]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*(?:(?:/|of|von)\s*\d{1,4})?\s*[-–—]?",  # noqa: RUF001 - dashes as printed
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +33,10 @@ class Looks:
     """Sizes of headings, largest first."""
     repeated: frozenset[tuple[str, int]]
     """Running headers and footers: their text with digits made equal, and where they stand."""
+    numbered: frozenset[int]
+    """Where page numbers stand."""
+    is_typewritten: bool
+    """Whether all of it is set in type of a fixed pitch, which then says nothing of code."""
 
     def level(self, text: str, size: float, *, is_bold: bool) -> int:
         """The level of a heading; 0 for anything else."""
@@ -45,26 +52,50 @@ class Looks:
 
     def is_repeated(self, line: Line, page: PageText) -> bool:
         """Whether the line is a running header or footer, or a page number."""
-        where = _margin(line, page)
-        if where == 0:
+        if _margin(line, page) == 0:
             return False
-        return (_shape(line.text), _position(line, page)) in self.repeated or (
-            _PAGE_NUMBER.fullmatch(line.text.strip()) is not None and _is_outermost(line, page)
+        position = _position(line, page)
+        return (_shape(line.text), position) in self.repeated or (
+            position in self.numbered and any(_is_number(other, page) and _row(other, line) for other in page.lines)
         )
 
 
 def looks_of(pages: Sequence[PageText]) -> Looks:
     """The statistics of some pages; neighbours among them, so that running headers show."""
     letters: Counter[float] = Counter()
-    bold: Counter[float] = Counter()
+    mono = 0
     for page in pages:
         for line in page.lines:
             letters[line.size] += len(line.text)
-            bold[line.size] += len(line.text) if line.is_bold else 0
+            mono += len(line.text) if line.is_mono else 0
     total = sum(letters.values())
     body = letters.most_common(1)[0][0] if letters else 10.0
     larger = (size for size, count in letters.items() if size >= _LARGER * body and count < _MOST_LETTERS * total)
-    return Looks(body=body, sizes=tuple(sorted(larger, reverse=True)), repeated=_repeated(pages))
+    return Looks(
+        body=body,
+        sizes=tuple(sorted(larger, reverse=True)),
+        repeated=_repeated(pages),
+        numbered=_numbered(pages),
+        is_typewritten=2 * mono > total,
+    )
+
+
+def _numbered(pages: Sequence[PageText]) -> frozenset[int]:
+    """Places where a number stands outermost on several pages."""
+    seen: Counter[int] = Counter()
+    for page in pages:
+        seen.update({_position(line, page) for line in page.lines if _is_number(line, page)})
+    least = max(2, len(pages) // 4)
+    return frozenset(position for position, count in seen.items() if count >= least)
+
+
+def _is_number(line: Line, page: PageText) -> bool:
+    is_number = _PAGE_NUMBER.fullmatch(line.text.strip()) is not None
+    return is_number and _margin(line, page) != 0 and _is_outermost(line, page)
+
+
+def _row(one: Line, other: Line) -> bool:
+    return one is other or one.box.shares_rows_with(other.box)
 
 
 def _may_be_heading(text: str) -> bool:
@@ -101,5 +132,7 @@ def _shape(text: str) -> str:
 
 
 def _position(line: Line, page: PageText) -> int:
-    """Twentieths of an inch from the edge, coarse enough for rounding."""
-    return round((line.box.top if _margin(line, page) < 0 else page.height - line.box.bottom) / 4)
+    """Distance from the nearer edge in steps of 4 points, coarse enough for rounding; negative from the upper one."""
+    if _margin(line, page) < 0:
+        return -1 - round(line.box.top / 4)
+    return round((page.height - line.box.bottom) / 4)

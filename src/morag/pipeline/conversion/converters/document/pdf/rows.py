@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line
@@ -31,15 +31,26 @@ class Row:
         """The row as one line."""
         whole = self.lines[0]
         for line in self.lines[1:]:
-            whole = whole.beside(line)
+            whole = whole.beside(line, blanks=_blanks(whole, line) if self.is_code else 1)
         return whole
+
+    @property
+    def is_code(self) -> bool:
+        """Whether all of it is set in type of a fixed pitch."""
+        return all(line.is_mono for line in self.lines)
+
+
+def _blanks(last: Line, line: Line) -> int:
+    """How many blanks of fixed-pitch type the gap is wide."""
+    return max(round((line.box.left - last.box.right) / (0.6 * max(line.size, 1.0))), 1)
 
 
 def rows_of(lines: Sequence[Line]) -> list[Row]:
     """The rows of a region; list markers belong to the text behind them, dot leaders are left out."""
     rows: list[list[Line]] = []
-    for line in sorted(lines, key=lambda line: line.box.top):
-        if _LEADER.fullmatch(line.text):
+    for found in sorted(lines, key=lambda line: line.box.top):
+        line = _without_leader(found)
+        if line is None:
             continue
         same = next((row for row in reversed(rows[-3:]) if row[0].box.shares_rows_with(line.box, 0.6)), None)
         if same is None:
@@ -47,6 +58,14 @@ def rows_of(lines: Sequence[Line]) -> list[Row]:
         else:
             same.append(line)
     return [Row(_with_markers(sorted(row, key=lambda line: line.box.left))) for row in rows]
+
+
+def _without_leader(line: Line) -> Line | None:
+    """The line with its row of dots as an ellipsis; None if it is nothing else."""
+    if line.is_mono or not _LEADER.search(line.text):
+        return line
+    text = _LEADER.sub(" … ", line.text).strip()
+    return None if text == "…" else replace(line, text=" ".join(text.split()))
 
 
 def _with_markers(lines: list[Line]) -> list[Line]:
@@ -83,13 +102,13 @@ def with_tables(rows: Sequence[Row]) -> Iterator[Row | Table]:
 
 def _table_length(rows: Sequence[Row], start: int) -> int:
     """How many rows from `start` on make a table; 0 if they make none."""
-    if len(rows[start].lines) < 2:
+    if len(rows[start].lines) < 2 or rows[start].is_code:
         return 0
     end = last = start
     pitch = _pitch(rows[start:])
     while end < len(rows):
         row = rows[end]
-        if end > start and row.box.top - rows[end - 1].box.bottom > 2.5 * pitch:
+        if row.is_code or (end > start and row.box.top - rows[end - 1].box.bottom > 2.5 * pitch):
             break
         if len(row.lines) >= 2:
             last = end
@@ -146,11 +165,10 @@ def _has_edges(rows: Sequence[Row], columns: Sequence[tuple[float, float]]) -> b
 
 
 def _column(columns: Sequence[tuple[float, float]], line: Line) -> int:
+    """The column a cell stands in: that of its middle, else the nearest."""
     middle = (line.box.left + line.box.right) / 2
-    return min(
-        range(len(columns)),
-        key=lambda at: max(columns[at][0] - middle, middle - columns[at][1], 0.0) + abs(columns[at][0] - line.box.left) / 1e4,
-    )
+    distances = [max(left - middle, middle - right, 0.0) for left, right in columns]
+    return distances.index(min(distances))
 
 
 def _as_table(rows: Sequence[Row]) -> Table:
@@ -170,4 +188,5 @@ def _as_table(rows: Sequence[Row]) -> Table:
         else:
             grid.append(cells)
         last = row
-    return Table(box=Box.around(row.box for row in rows), markdown=table([[escape(text) for text in row] for row in grid]))
+    cells = [[escape(text) for text in row] for row in grid]
+    return Table(box=Box.around(row.box for row in rows), markdown=table(cells))
