@@ -148,17 +148,18 @@ def document(row: Row) -> StoredDocument:
         size_bytes=row[10],
         document_blob=row[11],
         original_blob=row[12],
+        chunking=json.loads(row[13]),
     )
-    generation = Generation(document_id=row[1], task_id=row[13], fence=row[14])
+    generation = Generation(document_id=row[1], task_id=row[14], fence=row[15])
     return StoredDocument(
-        user_id=row[0], publication=publication, generation=generation, created_at=row[15], updated_at=row[16]
+        user_id=row[0], publication=publication, generation=generation, created_at=row[16], updated_at=row[17]
     )
 
 
 def document_values(publication: Publication) -> dict[str, Any]:
     """The parameters of a publication."""
     told = as_json(publication)
-    return {**told, "metadata": dump(publication.metadata)}
+    return {**told, "metadata": dump(publication.metadata), "chunking": dump(publication.chunking)}
 
 
 def _routing(text: str) -> Routing:

@@ -143,6 +143,7 @@ CREATE TABLE documents (
     size_bytes INTEGER NOT NULL,
     document_blob TEXT NOT NULL,
     original_blob TEXT,
+    chunking TEXT NOT NULL,
     task_id TEXT NOT NULL,
     fence INTEGER NOT NULL,
     created_at REAL NOT NULL,
@@ -157,7 +158,7 @@ CREATE INDEX documents_original_blob ON documents (original_blob) WHERE original
 CREATE VIEW document_records AS
 SELECT
     user_id, document_id, title, source, content_type, media_type, content_hash, options_digest, metadata, chunks,
-    size_bytes, document_blob, original_blob, task_id, fence, created_at, updated_at
+    size_bytes, document_blob, original_blob, chunking, task_id, fence, created_at, updated_at
 FROM documents;
 
 CREATE TABLE meta (

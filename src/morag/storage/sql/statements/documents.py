@@ -3,16 +3,18 @@
 PUBLISH = """
 INSERT INTO documents (
     user_id, document_id, title, source, content_type, media_type, content_hash, options_digest, metadata, chunks,
-    size_bytes, document_blob, original_blob, task_id, fence, created_at, updated_at
+    size_bytes, document_blob, original_blob, chunking, task_id, fence, created_at, updated_at
 ) VALUES (
     :user_id, :document_id, :title, :source, :content_type, :media_type, :content_hash, :options_digest, :metadata,
-    :chunks, :size_bytes, :document_blob, :original_blob, :task_id, :fence, :now, :now
+    :chunks, :size_bytes, :document_blob, :original_blob, :chunking, :task_id, :fence, :now, :now
 )
 ON CONFLICT (user_id, document_id) DO UPDATE SET
     title = excluded.title, source = excluded.source, content_type = excluded.content_type,
     media_type = excluded.media_type, content_hash = excluded.content_hash, options_digest = excluded.options_digest,
-    metadata = excluded.metadata, chunks = excluded.chunks, size_bytes = excluded.size_bytes,
-    document_blob = excluded.document_blob, original_blob = excluded.original_blob, task_id = excluded.task_id,
+    metadata = excluded.metadata, chunks = excluded.chunks,
+    size_bytes = excluded.size_bytes,
+    document_blob = excluded.document_blob, original_blob = excluded.original_blob, chunking = excluded.chunking,
+    task_id = excluded.task_id,
     fence = excluded.fence, updated_at = excluded.updated_at
 WHERE documents.task_id <= excluded.task_id
 """

@@ -1,0 +1,230 @@
+"""The task record in memory: `control.ports.TaskStore` in its plainest form, gone with the process.
+
+Nothing here awaits inside an act, so that each is atomic on its event loop. One loop only.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from morag.control.ports import Clock, LaneLoad, Signals, SweepReport
+from morag.domain.task import (
+    Answer,
+    Attempt,
+    Event,
+    Extension,
+    Lease,
+    NewTask,
+    Offers,
+    Outcome,
+    Parked,
+    Task,
+    TaskState,
+    Worker,
+)
+from morag.domain.transitions import (
+    check_inline,
+    overdue,
+    steps,
+    worn_out,
+)
+from morag.storage.memory.claiming import Claim, Shares, grant, held
+from morag.storage.memory.documents import MemoryDocumentStore
+from morag.storage.memory.holding import Holding
+from morag.storage.memory.intake import Intake
+from morag.storage.memory.ledger import Entry, IsAlive, Ledger
+
+
+class MemoryTaskStore:
+    """`control.ports.TaskStore` without a file."""
+
+    def __init__(
+        self, documents: MemoryDocumentStore, *, clock: Clock, signals: Signals, boot_id: str, is_alive: IsAlive
+    ) -> None:
+        """Publish to `documents`; `boot_id` and `is_alive` tell which processes of this machine are gone."""
+        self._documents = documents
+        self._ledger = Ledger(clock, signals)
+        self._shares = Shares()
+        self._intake = Intake(self._ledger, documents)
+        self._holding = Holding(self._ledger, documents)
+        self._clock = clock
+        self._boot_id = boot_id
+        self._is_alive = is_alive
+
+    async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
+        """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists."""
+        return self._intake.submit(tasks)
+
+    async def claim(
+        self, *, lanes: Sequence[str], worker: Worker, claim_id: str, n: int, lease_s: float, offers: Offers
+    ) -> list[Lease]:
+        """Grant up to `n` ready tasks, fairest user first; the same `claim_id` gives the same leases, renewed."""
+        asked = Claim(worker=worker, claim_id=claim_id, lease_s=lease_s, offers=offers)
+        granted = held(self._ledger, asked)
+        if granted:
+            return granted
+        self._ledger.promote()
+        for lane in lanes:
+            granted += grant(self._ledger, self._shares, asked, lane, n - len(granted))
+        return granted
+
+    async def extend(self, extensions: Sequence[Extension], *, lease_s: float) -> list[Answer]:
+        """Renew leases and note progress."""
+        return [self._holding.extend(extension, lease_s) for extension in extensions]
+
+    async def park(self, task_id: str, fence: int, parked: Parked) -> Answer:
+        """Let the task wait for its children. Raises ValueError if a child's step is missing or doubled."""
+        steps(parked.children)
+        return self._holding.park(task_id, fence, parked)
+
+    async def settle(self, task_id: str, fence: int, outcome: Outcome) -> Answer:
+        """End the attempt with all that follows from it. Raises ValueError for a result that must be a blob."""
+        check_inline(outcome)
+        return self._holding.settle(task_id, fence, outcome)
+
+    async def release(self, task_id: str, fence: int, *, reason: str) -> Answer:
+        """Give the task back to its lane at once, charging no budget."""
+        return self._holding.release(task_id, fence, reason)
+
+    async def cancel(self, task_id: str, *, user_id: str) -> Task | None:
+        """End an open task and all its open descendants; the record afterwards, None if the user has no such task."""
+        entry = self._ledger.of(task_id)
+        if entry is None or entry.task.user_id != user_id:
+            return None
+        self._ledger.close(entry, TaskState.CANCELLED)
+        return entry.task
+
+    async def sweep(self) -> SweepReport:
+        """Repair what time or death broke."""
+        self._ledger.promote()
+        entries = list(self._ledger.entries.values())
+        return SweepReport(
+            timed_out=sum(
+                self._ledger.close(entry, TaskState.TIMEOUT, overdue(entry.task)) for entry in self._ledger.overdue()
+            ),
+            expired=sum(self._lapse(entry) for entry in entries),
+            unparked=sum(self._ledger.resume(entry) for entry in entries if self._is_forgotten(entry)),
+        )
+
+    async def reclaim(self, *, keep: Worker) -> int:
+        """Free the leases of dead processes and of earlier runs in this one; renew those of machines elsewhere."""
+        freed = 0
+        for entry in [entry for entry in self._ledger.entries.values() if entry.is_running]:
+            worker = entry.worker
+            if worker is None or worker.pid is None:
+                entry.lease_until = self._clock.monotonic() + entry.lease_s
+            elif self._is_gone(worker) or (worker.pid == keep.pid and worker.id != keep.id):
+                self._holding.free(entry, reason="server_restarted", was_held_by=worker.id)
+                freed += 1
+        return freed
+
+    async def get(self, task_id: str, *, user_id: str | None = None) -> Task | None:
+        """The record; with a user id only if it is that user's."""
+        entry = self._ledger.of(task_id)
+        return entry.task if entry and user_id in {None, entry.task.user_id} else None
+
+    async def find(
+        self,
+        *,
+        user_id: str,
+        states: Sequence[TaskState] = (),
+        name: str | None = None,
+        limit: int = 50,
+        before: str | None = None,
+    ) -> list[Task]:
+        """A user's root tasks, newest first, from before the task `before` on."""
+        tasks = [entry.task for entry in self._ledger.entries.values() if entry.task.parent_id is None]
+        wanted = [
+            task
+            for task in tasks
+            if task.user_id == user_id
+            and (not states or task.state in states)
+            and name in {None, task.name}
+            and (before is None or task.id < before)
+        ]
+        return sorted(wanted, key=lambda task: task.id, reverse=True)[:limit]
+
+    async def children(self, task_id: str) -> list[Task]:
+        """The children of a task, oldest first."""
+        return [entry.task for entry in self._ledger.children(task_id)]
+
+    async def attempts(self, task_id: str) -> list[Attempt]:
+        """All attempts, oldest first."""
+        entry = self._ledger.of(task_id)
+        return list(entry.attempts) if entry else []
+
+    async def events(self, task_id: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The log after a sequence number, oldest first."""
+        entry = self._ledger.of(task_id)
+        return entry.log[after : after + limit] if entry else []
+
+    async def position(self, task_id: str) -> int | None:
+        """How many ready tasks of its user in its lane are before a pending task."""
+        mine = self._ledger.of(task_id)
+        if mine is None or mine.task.state is not TaskState.PENDING:
+            return None
+        place, queue = (mine.rank, task_id), (mine.task.lane, mine.task.namespace, mine.task.user_id)
+        return sum(
+            entry.is_ready
+            and (entry.task.lane, entry.task.namespace, entry.task.user_id) == queue
+            and (entry.rank, entry.task.id) < place
+            for entry in self._ledger.entries.values()
+        )
+
+    async def lanes(self, *, user_id: str | None = None) -> Mapping[str, LaneLoad]:
+        """By lane: what stands there and what runs."""
+        standing = [
+            entry
+            for entry in self._ledger.entries.values()
+            if entry.task.state in {TaskState.PENDING, TaskState.RUNNING} and user_id in {None, entry.task.user_id}
+        ]
+        return {lane: self._load(standing, lane) for lane in {entry.task.lane for entry in standing}}
+
+    async def retire(self, *, older_than_s: float) -> int:
+        """Delete trees that ended longer ago than that; how many tasks."""
+        before = self._clock.now() - older_than_s
+        roots = [
+            entry.task.id
+            for entry in self._ledger.entries.values()
+            if entry.task.parent_id is None and entry.task.finished_at is not None and entry.task.finished_at < before
+        ]
+        retired = [entry.task.id for root in roots for entry in self._ledger.tree(root)]
+        for task_id in retired:
+            del self._ledger.entries[task_id]
+        return len(retired)
+
+    async def referenced(self, blobs: Sequence[str]) -> set[str]:
+        """Those of the blobs that a task or a document refers to."""
+        known = self._documents.blobs().union(*(entry.blobs for entry in self._ledger.entries.values()))
+        return known.intersection(blobs)
+
+    def _lapse(self, entry: Entry) -> bool:
+        is_gone = entry.worker is not None and self._is_gone(entry.worker)
+        if not entry.is_running or not (is_gone or entry.lease_until <= self._clock.monotonic()):
+            return False
+        self._ledger.end_attempt(entry, "lost")
+        entry.lapsed = True
+        entry.set(infrastructure_losses=entry.task.infrastructure_losses + 1)
+        if entry.task.infrastructure_losses > entry.task.budget.infrastructure:
+            return self._ledger.close(entry, TaskState.FAILED, worn_out(entry.task))
+        self._ledger.stand_in_lane(entry, ready_at=entry.task.ready_at)
+        reason = "worker_gone" if is_gone else "lease_expired"
+        self._ledger.note_state(entry, reason=reason, worker_id=entry.task.worker_id)
+        return True
+
+    def _is_gone(self, worker: Worker) -> bool:
+        if worker.pid is None:
+            return False
+        return worker.boot_id != self._boot_id or not self._is_alive(worker.pid, worker.pid_started_at)
+
+    def _is_forgotten(self, entry: Entry) -> bool:
+        children = self._ledger.children(entry.task.id)
+        return entry.task.state is TaskState.WAITING and all(child.task.state.is_terminal for child in children)
+
+    def _load(self, standing: Sequence[Entry], lane: str) -> LaneLoad:
+        here = [entry for entry in standing if entry.task.lane == lane]
+        ready = [entry.task.ready_at for entry in here if entry.is_ready]
+        return LaneLoad(
+            length=sum(entry.task.state is TaskState.PENDING for entry in here),
+            # the holder of an expired lease may still be at it
+            running=sum(entry.is_running or entry.lapsed for entry in here),
+            oldest_wait_s=max(0.0, self._clock.now() - min(ready)) if ready else None,
+        )
