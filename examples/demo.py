@@ -58,8 +58,8 @@ def main() -> int:
     except KeyboardInterrupt:
         screen.say("\nInterrupted. The servers are stopped and the temporary folder is gone.")
         return INTERRUPTED
-    except NotStarted as error:
-        screen.say(f"The server did not start: {error}", style="red")
+    except (NotStarted, RuntimeError, httpx2.HTTPError) as error:
+        screen.say(f"The demo cannot go on: {error or type(error).__name__}", style="red")
         return 1
     screen.heading(f"All of it took {perf_counter() - began:.1f} s. Nothing is left running. To go on:")
     screen.say(GO_ON.rstrip())
@@ -115,9 +115,11 @@ async def _ingest(lines: Lines, server: Morag, name: str, page_url: str) -> str 
         task_id = await (server.ingest_url(page_url) if name == "page.html" else server.ingest_file(SAMPLES / name))
         result = await server.follow(task_id, lambda fraction, doing: lines.at(name, fraction, doing))
     except (RuntimeError, httpx2.HTTPError) as error:
-        lines.end(name, str(error), is_good=False)
+        lines.end(name, str(error) or type(error).__name__, is_good=False)
         return None
-    lines.end(name, f"{result['chunks_stored']} chunks in {perf_counter() - began:.1f} s", is_good=True)
+    lines.end(
+        name, f"searchable in {result['chunks_stored']} pieces after {perf_counter() - began:.1f} s", is_good=True
+    )
     return str(result["document_id"])
 
 

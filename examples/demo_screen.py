@@ -82,7 +82,7 @@ class Screen:
         """The beginning of a file's Markdown."""
         kept = [line for line in text.splitlines() if line.strip()][:lines]
         self._console.print()
-        body = Text("\n".join(line[:110] for line in kept))
+        body = Text("\n".join(kept), no_wrap=True, overflow="ellipsis")
         self._console.print(
             Panel(body, title=f"{name} ({kind})", title_align="left", border_style="cyan", padding=(0, 1))
         )

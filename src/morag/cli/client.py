@@ -95,7 +95,8 @@ class Client:
                 async with self._stream(task_id, last_id) as stream:
                     async for event in stream:
                         last_id, tries = event.id or last_id, 0
-                        yield cast("JsonObject", json.loads(event.data))
+                        if event.data:
+                            yield cast("JsonObject", json.loads(event.data))
             except httpx2.TransportError as error:
                 tries += 1
                 if tries >= _TRIES:

@@ -12,6 +12,7 @@ from time import perf_counter
 
 from morag.bootstrap import Standalone, standalone
 from morag.cli.inputs import Input, named, options_of
+from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json, failure_json, say
 from morag.cli.progress import Board, Line, board
 from morag.cli.targets import targets
@@ -23,7 +24,7 @@ from morag.pipeline.conversion.detect import check_source_type, detect
 from morag.pipeline.conversion.registry import validate_options
 from morag.pipeline.ports import Detected
 from morag.protocol import SegmentMessage
-from morag.settings import Settings, load
+from morag.settings import Settings
 from morag.worker.host import model_paths
 from morag.worker.runner import STALL_S
 from morag.worker.sandbox import ConversionJob, Sandbox
@@ -154,7 +155,7 @@ async def _run(
 
 @asynccontextmanager
 async def _workshop(content_type: ContentType | None, options: JsonObject) -> AsyncGenerator[_Workshop]:
-    settings = load()
+    settings = settings_with_quiet_log()
     async with standalone(settings) as base:
         sandbox = Sandbox(
             root=base.folder / "work", memory_bytes=settings.child_memory_bytes, read_only=model_paths(settings)

@@ -12,11 +12,12 @@ from pathlib import Path
 import psutil
 
 from morag.cli.client import client_of
+from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json, table
 from morag.domain.errors import MoragError
 from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.registry import FORMATS, available, install_command, missing
-from morag.settings import GIB, Settings, load
+from morag.settings import GIB, Settings
 from morag.worker.probe import describe, probe
 
 _OLDEST_PYTHON = (3, 11)
@@ -35,7 +36,7 @@ class Check:
 
 def run(*, as_json: bool) -> int:
     """Look at everything and tell; the exit status: 1 if something is bad."""
-    settings = load()
+    settings = settings_with_quiet_log()
     checks = [*_machine(), *_folder(settings), *_confinement(), asyncio.run(_server(settings))]
     if as_json:
         looked_at: list[Json] = [asdict(check) for check in checks]

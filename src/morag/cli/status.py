@@ -3,7 +3,7 @@
 import asyncio
 
 from morag.cli.client import Client, client_of
-from morag.cli.following import ended, error_of, show
+from morag.cli.following import ended, error_of, watch
 from morag.cli.output import answer, answer_json, answer_json_line, say, say_error, shown, table
 from morag.cli.progress import board
 from morag.domain.json import JsonObject
@@ -124,7 +124,6 @@ async def _follow(task_id: str, *, as_json: bool) -> int:
 async def _watch(client: Client, task_id: str) -> None:
     with board() as lines:
         line = lines.line(task_id)
-        async for event in client.events(task_id):
-            show(event, line)
+        await watch(client, task_id, line)
         status = await client.get(f"/api/v1/status/{task_id}")
         (line.done if status.get("status") == "completed" else line.failed)(str(status.get("status")))
