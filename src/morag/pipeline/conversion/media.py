@@ -111,7 +111,7 @@ def sound(path: Path) -> Iterator[Block]:
             if count < BLOCK_S * SAMPLE_RATE:
                 continue
             samples = np.concatenate(held)
-            cut = _quiet_moment(samples)
+            cut = quiet_moment(samples)
             yield Block(start_s=start / SAMPLE_RATE, samples=samples[:cut])
             held, start, count = [samples[cut:]], start + cut, len(samples) - cut
         if count:
@@ -196,20 +196,26 @@ def _resampled(frames: Iterator[Any]) -> Iterator[Samples]:
         seen = (frame.format.name, frame.layout.name, frame.sample_rate)
         if seen != layout:  # a stream may change on the way, as broadcasts do
             yield from _drained(resampler)
-            resampler, layout = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE), seen
+            resampler, layout = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE), seen
         frame.pts = None  # gaps in the clock of a damaged file are no silence
         for piece in resampler.resample(frame):
-            yield piece.to_ndarray().reshape(-1)
+            yield _floats(piece)
     yield from _drained(resampler)
 
 
 def _drained(resampler: Any) -> Iterator[Samples]:
     for piece in resampler.resample(None) if resampler is not None else ():
-        yield piece.to_ndarray().reshape(-1)
+        yield _floats(piece)
 
 
-def _quiet_moment(samples: Samples) -> int:
-    """The middle of the quietest quarter second near the end."""
+def _floats(frame: Any) -> Samples:
+    """16-bit samples as -1 to 1; mixed as integers, because FFmpeg lets a mix of floats grow past 1."""
+    samples: Samples = frame.to_ndarray().reshape(-1).astype(np.float32) / 32768
+    return samples
+
+
+def quiet_moment(samples: Samples) -> int:
+    """The middle of the quietest quarter second near the end, as an index of the samples."""
     width = SAMPLE_RATE // 4
     tail = samples[-QUIET_S * SAMPLE_RATE :]
     loudness = np.square(tail[: len(tail) // width * width]).reshape(-1, width).mean(axis=1)

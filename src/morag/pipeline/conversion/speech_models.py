@@ -106,12 +106,12 @@ def load(wanted: str = AUTO) -> tuple[str, Any]:
     try:
         if chosen.packaged is None:
             return chosen.name, library.WhisperModel(str(chosen.folder), **given)
-        return chosen.name, library.WhisperModel(chosen.name, files=_contents(chosen.packaged), **given)
+        return chosen.name, library.WhisperModel(chosen.name, files=contents(chosen.packaged), **given)
     except (RuntimeError, ValueError, OSError) as error:
         raise ConversionError(f"The speech model {chosen.name} cannot be loaded.", code="bad_model") from error
 
 
-def _contents(model: PackagedModel) -> dict[str, bytes]:
+def contents(model: PackagedModel) -> dict[str, bytes]:
     """All files of a packaged model, put together and checked. Raises ConversionError: `bad_model`."""
     found = {name: b"".join(_part(part) for part in parts) for name, parts in model.files.items()}
     if hashlib.sha256(found["model.bin"]).hexdigest() != model.sha256:

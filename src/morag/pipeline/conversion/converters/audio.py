@@ -50,7 +50,7 @@ def language_of(given: ConversionInput) -> str | None:
 def add_spoken(builder: MarkdownBuilder, paragraph: Utterance) -> None:
     """Add a paragraph of speech with its times."""
     place = Place(start_s=paragraph.start_s, end_s=paragraph.end_s)
-    builder.block(f"{timestamp(paragraph.start_s)} {escape(paragraph.text)}", place)
+    builder.block(escape(f"{timestamp(paragraph.start_s)} {paragraph.text}"), place)
 
 
 def about(heard: Transcript) -> JsonObject:

@@ -111,10 +111,11 @@ def _pages(image: "Image.Image", count: int) -> Iterator[NDArray[np.uint8]]:
         image.seek(page)
         if image.width * image.height > MOST_PIXELS:
             raise _too_large()
-        yield np.asarray(_on_white(operations.exif_transpose(image)), dtype=np.uint8)
+        yield np.asarray(on_white(operations.exif_transpose(image)), dtype=np.uint8)
 
 
-def _on_white(image: "Image.Image") -> "Image.Image":
+def on_white(image: "Image.Image") -> "Image.Image":
+    """The picture as RGB; what is transparent becomes white."""
     if image.mode in {"I", "F"} or image.mode.startswith("I;16"):
         return _eight_bit(image)
     if not image.has_transparency_data:
