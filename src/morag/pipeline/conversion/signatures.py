@@ -101,12 +101,12 @@ def _matroska(head: bytes) -> str:
 
 
 def _mpeg_audio(head: bytes) -> str | None:
-    """MP3 and AAC without a tag: a frame header whose fields are all allowed ones."""
+    """MP3 and AAC without a tag: a frame header whose fields are all allowed ones (FF FE would be a mark of UTF-16)."""
     if len(head) < 4 or head[0] != 0xFF:
         return None
     if head[1] & 0xF6 == 0xF0:
         return "audio/aac"
-    is_frame = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08 and head[1] & 0x06 != 0
+    is_frame = head[1] & 0xE0 == 0xE0 and head[1] & 0x18 != 0x08 and head[1] & 0x06 in {0x02, 0x04}
     return "audio/mpeg" if is_frame and head[2] & 0xF0 != 0xF0 and head[2] & 0x0C != 0x0C else None
 
 

@@ -37,7 +37,7 @@ def text_of(head: bytes) -> str | None:
     try:
         return head.decode()
     except UnicodeDecodeError as error:
-        if error.start >= len(head) - 3:  # the head was cut within a character
+        if error.reason == "unexpected end of data":  # the head was cut within a character
             return head[: error.start].decode()
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return head.decode("latin-1") if control * 200 <= len(head) else None
@@ -49,7 +49,8 @@ def _utf16(head: bytes) -> str | None:
     for encoding, odd in (("utf-16-le", 1), ("utf-16-be", 0)):
         zeros, others = head[odd::2].count(0), head[1 - odd :: 2].count(0)
         if zeros * 2 > half and not others:
-            return head.decode(encoding, errors="ignore")
+            text = head.decode(encoding, errors="ignore")
+            return None if any(ord(char) < 32 and char not in "\t\n\r\f" for char in text) else text
     return None
 
 

@@ -3,16 +3,16 @@
 import re
 
 from lxml import etree
-from lxml.html import HtmlElement, document_fromstring
+from lxml.html import HtmlElement, HTMLParser, document_fromstring
 
-from morag.domain.errors import ConversionError
 from morag.pipeline.conversion.converters.document.encoding import decode
+from morag.pipeline.conversion.markdown import escape, one_line
 from morag.pipeline.conversion.sources import broken
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset=[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
 _BLANKS = re.compile(r"\n{3,}")
-_MAX_DEPTH = 400
+_MAX_DEPTH = 250
 """Elements nested deeper than this are no page that a person wrote, and readers that recurse crash on them."""
 
 
@@ -28,24 +28,28 @@ def text_of_page(raw: bytes) -> str:
 
 
 def tree_of(page: str, url: str | None) -> HtmlElement:
-    """The page as a tree, its links absolute. Raises ConversionError: `broken_file`, `too_deep`."""
+    """The page as a tree, its links absolute. Raises ConversionError: `broken_file`."""
     try:
-        tree = document_fromstring(_DECLARATION.sub("", page).replace("\0", ""))
+        parser = HTMLParser(huge_tree=True)
+        tree = document_fromstring(_DECLARATION.sub("", page).replace("\0", ""), parser=parser)
     except (etree.ParserError, ValueError) as error:
         raise broken("The page holds nothing that can be read as HTML.") from error
-    if _is_too_deep(tree):
-        raise ConversionError(
-            f"The page nests its elements more than {_MAX_DEPTH} deep.",
-            code="too_deep",
-            hint="Save it from a browser as text and send that.",
-        )
     if url is not None:
         tree.make_links_absolute(url, handle_failures="ignore")
     return tree
 
 
+def bare_text(tree: HtmlElement) -> str:
+    """The words of a page, and nothing of its structure."""
+    etree.strip_elements(tree, "script", "style", "noscript", "template", etree.Comment, with_tail=False)
+    lines = (one_line(text) for text in tree.itertext())
+    return escape("\n\n".join(line for line in lines if line))
+
+
 def whole_page(tree: HtmlElement) -> str:
-    """All that a reader could see of the page, as Markdown."""
+    """All that a reader could see of the page, as Markdown; of a page nested beyond reason the bare words."""
+    if is_too_deep(tree):
+        return bare_text(tree)
     from html_to_markdown import ConversionOptions, convert  # noqa: PLC0415 - 20 ms that other formats need not pay
     from html_to_markdown.options import PreprocessingOptions  # noqa: PLC0415
 
@@ -57,14 +61,15 @@ def whole_page(tree: HtmlElement) -> str:
         extract_metadata=False,
         newline_style="backslash",
         skip_images=False,
-        inline_data_media="alt",
+        inline_data_media="alt_text_only",
         preprocessing=PreprocessingOptions(enabled=True, preset="minimal", remove_navigation=False, remove_forms=True),
     )
     source = etree.tostring(tree, encoding="unicode", method="html")
     return _BLANKS.sub("\n\n", convert(source, options).content or "").strip()
 
 
-def _is_too_deep(tree: HtmlElement) -> bool:
+def is_too_deep(tree: HtmlElement) -> bool:
+    """Whether converters that recurse had better not see the tree."""
     depth = 0
     for event, _ in etree.iterwalk(tree, events=("start", "end")):
         depth += 1 if event == "start" else -1

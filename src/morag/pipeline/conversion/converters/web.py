@@ -6,7 +6,7 @@ from lxml.html import HtmlElement
 
 from morag.domain.content import ContentType, Document
 from morag.domain.json import JsonObject
-from morag.pipeline.conversion.converters.html import text_of_page, tree_of, whole_page
+from morag.pipeline.conversion.converters.html import is_too_deep, text_of_page, tree_of, whole_page
 from morag.pipeline.conversion.markdown import MarkdownBuilder, one_line
 from morag.pipeline.conversion.sources import file_of
 from morag.pipeline.ports import ConversionInput, ReportProgress
@@ -22,15 +22,18 @@ class _Found:
     metadata: JsonObject
 
 
+_NOTHING = _Found(markdown="", title=None, metadata={})
+
+
 class WebConverter:
     """HTML to Markdown. Nothing the page links to is fetched."""
 
     def convert(self, given: ConversionInput, report: ReportProgress) -> Document:
-        """The document. Raises ConversionError: `broken_file`, `too_deep`."""
+        """The document. Raises ConversionError: `broken_file`."""
         report(0.1, "processing", "reading the page")
         tree = tree_of(text_of_page(file_of(given).read_bytes()), given.url)
         is_document = given.detected.content_type is ContentType.DOCUMENT
-        found = _main_text(tree, given.url)
+        found = _NOTHING if is_too_deep(tree) else _main_text(tree, given.url)
         report(0.6, "processing", "writing Markdown")
         if given.options.get("whole_page", is_document) or _is_too_little(found.markdown, tree):
             markdown, extraction = whole_page(tree), "whole_page"

@@ -24,9 +24,7 @@ class GenericConverter:
         is_archive = media_type.startswith("application/vnd.oasis") or media_type == "application/epub+zip"
         path = archive_of(given) if is_archive else file_of(given)
         report(0.1, "processing", "reading the file")
-        config = ExtractionConfig(
-            output_format="markdown", use_cache=False, enable_quality_processing=False, max_archive_depth=1
-        )
+        config = ExtractionConfig(output_format="markdown", use_cache=False, enable_quality_processing=False)
         try:
             result = extract_file_sync(path, media_type, config)
         except KreuzbergError as error:

@@ -2,9 +2,10 @@
 
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from itertools import groupby
-from pathlib import Path
-from typing import Final, TypeAlias
+from pathlib import Path, PurePath
+from typing import BinaryIO, Final, TypeAlias
 
 from openpyxl import Workbook, load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
@@ -19,7 +20,6 @@ from morag.pipeline.ports import ConversionInput, ReportProgress
 MAX_ROWS: Final = 200_000
 """Rows kept of one workbook, the empty ones aside; search over more of them is a database's work."""
 MAX_COLUMNS: Final = 1_000
-_REPORT_EVERY: Final = 2_000
 _UNCALCULATED: Final = (b"</f></c>", b"</f><v/>", b"</f><v></v>", b"</f><v />")
 _Row: TypeAlias = list[str]
 
@@ -30,35 +30,41 @@ class SheetsConverter:
     def convert(self, given: ConversionInput, report: ReportProgress) -> Document:
         """The document. Raises ConversionError: `broken_file`, `encrypted`, `zip_bomb`."""
         path = archive_of(given)
-        book = _open(path, values=True)
-        formulas = _open(path, values=False) if _has_uncalculated(path) else None
-        builder, left = MarkdownBuilder(), MAX_ROWS
+        with ExitStack() as files:
+            book = _open(files.enter_context(path.open("rb")), values=True)
+            formulas = _open(files.enter_context(path.open("rb")), values=False) if _has_uncalculated(path) else None
+            return _document(given, book, formulas, report)
+
+
+def _document(given: ConversionInput, book: Workbook, formulas: Workbook | None, report: ReportProgress) -> Document:
+    builder, left, sheets = MarkdownBuilder(), MAX_ROWS, book.worksheets
+    for at, sheet in enumerate(sheets):
+        report(at / len(sheets), "processing", f"sheet {at + 1} of {len(sheets)}")
         try:
-            for at, sheet in enumerate(book.worksheets):
-                share = (at / len(book.worksheets), f"sheet {at + 1} of {len(book.worksheets)}")
-                report(share[0], "processing", share[1])
-                rows = _rows(book, formulas, at)
-                left -= _add_sheet(builder, sheet.title, rows, left)
+            left -= _add_sheet(builder, sheet.title, _rows(book, formulas, at), left)
         except (KeyError, ValueError, SyntaxError, zipfile.BadZipFile, EOFError) as error:
-            raise broken("A sheet of the workbook cannot be read.") from error
-        metadata: JsonObject = {"sheets": [sheet.title for sheet in book.worksheets]}
-        if left <= 0:
-            metadata["rows_kept"] = MAX_ROWS
-        title = book.properties.title
-        if book.properties.creator and book.properties.creator != "openpyxl":
-            metadata["author"] = book.properties.creator
-        book.close()
-        return builder.document(
-            content_type=given.detected.content_type,
-            media_type=given.detected.media_type,
-            title=title or None,
-            metadata=metadata,
-        )
+            raise broken(f"The sheet {at + 1} of the workbook cannot be read.") from error
+    metadata: JsonObject = {"sheets": [sheet.title for sheet in sheets]}
+    if left <= 0:
+        metadata["rows_kept"] = MAX_ROWS
+    if book.properties.creator and book.properties.creator != "openpyxl":
+        metadata["author"] = book.properties.creator
+    return builder.document(
+        content_type=given.detected.content_type,
+        media_type=given.detected.media_type,
+        title=book.properties.title or _name_of(given),
+        metadata=metadata,
+    )
 
 
-def _open(path: Path, *, values: bool) -> Workbook:
+def _name_of(given: ConversionInput) -> str:
+    """A workbook is called by its file; its first heading is only a sheet."""
+    return PurePath(given.filename).stem
+
+
+def _open(stream: BinaryIO, *, values: bool) -> Workbook:
     try:
-        return load_workbook(path, read_only=True, data_only=values, keep_links=False)
+        return load_workbook(stream, read_only=True, data_only=values, keep_links=False)
     except (KeyError, ValueError, TypeError, SyntaxError, InvalidFileException, zipfile.BadZipFile) as error:
         raise broken("The workbook cannot be read; it seems to be damaged.") from error
 

@@ -108,7 +108,10 @@ def _is_columnar(band: Sequence[Line], at: float) -> bool:
 
 def _is_running(lines: Sequence[Line], extent: Box) -> bool:
     """Whether the lines are sentences rather than cells: long, and filling their column."""
-    return median(line.box.width for line in lines) >= _FULL * extent.width and median(len(line.text) for line in lines) > 18
+    return (
+        median(line.box.width for line in lines) >= _FULL * extent.width
+        and median(len(line.text) for line in lines) > 18
+    )
 
 
 def _lines_parted(band: Sequence[Line], at: float) -> int:

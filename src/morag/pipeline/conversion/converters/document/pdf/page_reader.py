@@ -98,7 +98,7 @@ class PageReader:
         scale = math.hypot(matrix.c, matrix.d) or 1.0
         size = raw.FPDFText_GetFontSize(text_page, index) * scale
         is_bold, is_mono = self._font(text_page, index)
-        turned = round(raw.FPDFText_GetCharAngle(text_page, index) / (math.pi / 2))
+        turned = -round(raw.FPDFText_GetCharAngle(text_page, index) / (math.pi / 2))  # pdfium counts clockwise
         return _Letters(
             text=[char],
             box=box,

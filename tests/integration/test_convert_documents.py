@@ -1,0 +1,413 @@
+"""Files as programs write them, through detection and the registry, to the Markdown a person reads."""
+
+import datetime as dt
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import docx
+import openpyxl
+import pptx
+import pytest
+from morag.domain.content import ContentType, Document, Place
+from morag.domain.errors import ConversionError
+from morag.domain.json import JsonObject
+from morag.pipeline.conversion.detect import check_source_type, detect
+from morag.pipeline.conversion.registry import convert
+from morag.pipeline.ports import ConversionInput
+from pptx.util import Inches
+from reportlab.lib import colors
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.lib.styles import getSampleStyleSheet
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
+
+Convert = Callable[..., Document]
+PROSE = "The committee met twice and took note of what the harbour master had to say about the tide. " * 3
+
+
+@pytest.fixture
+def converted(tmp_path: Path) -> Convert:
+    """Converts bytes as an upload under a name; progress is kept in `converted.told`."""
+
+    def run(
+        content: bytes,
+        filename: str,
+        *,
+        url: str | None = None,
+        options: JsonObject | None = None,
+        told: list[tuple[float, str]] | None = None,
+        wanted: ContentType | None = None,
+    ) -> Document:
+        path = tmp_path / "input"
+        path.write_bytes(content)
+        work_dir = tmp_path / "work"
+        work_dir.mkdir(exist_ok=True)
+        detected = detect(path, filename=filename)
+        if wanted is not None:
+            detected = check_source_type(detected, wanted)
+        given = ConversionInput(
+            path=path, filename=filename, detected=detected, url=url, options=options or {}, work_dir=work_dir
+        )
+
+        def report(fraction: float, _stage: str, message: str) -> None:
+            if told is not None:
+                told.append((fraction, message))
+
+        document = convert(given, report)
+        check_segments(document)
+        return document
+
+    return run
+
+
+def check_segments(document: Document) -> None:
+    """Segments stand in order, do not overlap, and leave no text out."""
+    end = 0
+    for segment in document.segments:
+        assert segment.text_start == end
+        assert segment.text_end > segment.text_start
+        end = segment.text_end
+    assert document.markdown[end:].strip() == ""
+
+
+def place_of(document: Document, text: str) -> Place:
+    at = document.markdown.index(text)
+    return next(one.place for one in document.segments if one.text_start <= at < one.text_end)
+
+
+def saved(thing: Any) -> bytes:
+    stream = io.BytesIO()
+    thing.save(stream)
+    return stream.getvalue()
+
+
+def pdf(**options: Any) -> bytes:
+    stream, styles = io.BytesIO(), getSampleStyleSheet()
+    grid = Table(
+        [["Region", "2023", "2024"], ["North", "1,200", "1,350"], ["South", "900", "980"]],
+        style=[("GRID", (0, 0), (-1, -1), 0.5, colors.black)],
+    )
+    story = [
+        Paragraph("Annual Report", styles["Title"]),
+        Paragraph(PROSE, styles["BodyText"]),
+        Paragraph("Results", styles["Heading2"]),
+        grid,
+        PageBreak(),
+        Paragraph("Outlook", styles["Heading2"]),
+        Paragraph(PROSE, styles["BodyText"]),
+    ]
+    SimpleDocTemplate(stream, title="Report 2024", author="The Board", **options).build(story)
+    return stream.getvalue()
+
+
+def test_pdf_keeps_headings_tables_and_pages(converted: Convert) -> None:
+    told: list[tuple[float, str]] = []
+    document = converted(pdf(), "report.pdf", told=told)
+    assert document.title == "Report 2024"
+    assert document.metadata["author"] == "The Board"
+    assert document.metadata["pages"] == 2
+    assert document.markdown.startswith(
+        f"# Annual Report\n\n{PROSE.strip()}\n\n## Results\n\n| Region | 2023 | 2024 |\n"
+    )
+    assert "| North | 1,200 | 1,350 |" in document.markdown
+    assert place_of(document, "| North").page == 1
+    assert place_of(document, "## Outlook").page == 2
+    assert place_of(document, "## Outlook").heading_path == ("Annual Report", "Outlook")
+    assert (0.5, "page 2 of 2") in told
+
+
+def test_pdf_named_txt_is_told_by_its_bytes(converted: Convert) -> None:
+    assert converted(pdf(), "notes.txt").media_type == "application/pdf"
+
+
+def test_rotated_page_is_read_upright(converted: Convert) -> None:
+    stream = io.BytesIO()
+    canvas = Canvas(stream)
+    canvas.saveState()
+    canvas.translate(300, 300)
+    canvas.rotate(90)
+    canvas.drawString(0, 0, "Read me upright please,")
+    canvas.drawString(0, -14, "line after line.")
+    canvas.restoreState()
+    canvas.setPageRotation(90)
+    canvas.showPage()
+    canvas.save()
+    assert converted(stream.getvalue(), "turned.pdf").markdown == "Read me upright please, line after line.\n"
+
+
+def test_encrypted_pdf_opens_with_its_password_only(converted: Convert) -> None:
+    locked = pdf(encrypt=StandardEncryption("open sesame"))
+    with pytest.raises(ConversionError) as refused:
+        converted(locked, "locked.pdf")
+    assert refused.value.code == "encrypted"
+    with pytest.raises(ConversionError) as wrong:
+        converted(locked, "locked.pdf", options={"password": "guess"})
+    assert wrong.value.code == "encrypted"
+    assert "Annual Report" in converted(locked, "locked.pdf", options={"password": "open sesame"}).markdown
+
+
+def test_truncated_pdf_is_broken_or_still_read(converted: Convert) -> None:
+    whole = pdf()
+    with pytest.raises(ConversionError) as refused:
+        converted(whole[:300], "cut.pdf")
+    assert refused.value.code == "broken_file"
+    assert refused.value.hint
+
+
+def word() -> bytes:
+    document = docx.Document()
+    document.core_properties.title = "Harbour rules"
+    document.add_heading("Harbour rules", 0)
+    document.add_heading("Mooring", 1)
+    paragraph = document.add_paragraph("Ropes must be ")
+    paragraph.add_run("strong").bold = True
+    paragraph.add_run(" and ")
+    paragraph.add_run("dry").italic = True
+    for text, style in [("Bow", "List Bullet"), ("Line", "List Bullet 2"), ("First", "List Number")]:
+        document.add_paragraph(text, style=style)
+    document.add_paragraph("Second", style="List Number")
+    table = document.add_table(rows=2, cols=2)
+    for at, text in enumerate(["Berth", "Fee", "North|East", "12"]):
+        table.cell(at // 2, at % 2).text = text
+    document.add_comment(paragraph.runs, text="Says who?", author="Ann")
+    return saved(document)
+
+
+def test_word_keeps_structure(converted: Convert) -> None:
+    document = converted(word(), "rules.docx")
+    assert document.title == "Harbour rules"
+    assert document.markdown == (
+        "# Harbour rules\n\n# Mooring\n\nRopes must be **strong** and *dry*\n\n- Bow\n  - Line\n\n1. First\n2. Second\n\n"
+        "| Berth | Fee |\n| --- | --- |\n| North\\|East | 12 |\n\n## Comments\n\n- **Ann:** Says who?\n"
+    )
+    assert place_of(document, "| Berth").heading_path == ("Mooring",)
+
+
+def test_word_file_that_inflates_is_refused_before_it_is_unpacked(converted: Convert) -> None:
+    stream = io.BytesIO(word())
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive, archive.open("word/bomb.xml", "w") as bomb:
+        for _ in range(64):
+            bomb.write(bytes(1024**2))
+    with pytest.raises(ConversionError) as refused:
+        converted(stream.getvalue(), "bomb.docx")
+    assert refused.value.code == "zip_bomb"
+
+
+def test_cut_off_word_file_is_broken(converted: Convert) -> None:
+    with pytest.raises(ConversionError) as refused:
+        converted(word()[:-400], "cut.docx")
+    assert refused.value.code == "broken_file"
+
+
+def slides() -> bytes:
+    deck = pptx.Presentation()
+    first = deck.slides.add_slide(deck.slide_layouts[1])
+    first.shapes.title.text = "Goals"
+    body = first.placeholders[1].text_frame
+    body.text = "Grow"
+    deeper = body.add_paragraph()
+    deeper.text, deeper.level = "in the north", 1
+    first.notes_slide.notes_text_frame.text = "Speak slowly."
+    second = deck.slides.add_slide(deck.slide_layouts[5])
+    second.shapes.title.text = "Figures"
+    table = second.shapes.add_table(2, 2, Inches(1), Inches(2), Inches(4), Inches(1)).table
+    for at, text in enumerate(["Year", "Ships", "2024", "31"]):
+        table.cell(at // 2, at % 2).text = text
+    return saved(deck)
+
+
+def test_slides_keep_bullets_tables_and_notes(converted: Convert) -> None:
+    document = converted(slides(), "deck.pptx")
+    assert document.markdown == (
+        "# Goals\n\n- Grow\n  - in the north\n\n**Notes:**\n\nSpeak slowly.\n\n"
+        "## Figures\n\n| Year | Ships |\n| --- | --- |\n| 2024 | 31 |\n"
+    )
+    assert place_of(document, "Speak slowly").slide == 1
+    assert place_of(document, "| Year").slide == 2
+    assert document.metadata["slides"] == 2
+
+
+def book() -> bytes:
+    workbook = openpyxl.Workbook()
+    sheet = workbook.create_sheet("Fees", 0)
+    sheet.append(["Fees of the harbour"])
+    sheet.append([])
+    sheet.append(["Month", "Amount", "Share", "Day"])
+    sheet.append(["Jan", 10.5, 0.25, dt.date(2024, 1, 31)])
+    sheet.append(["Feb", 0.1 + 0.2, 0.5, dt.datetime(2024, 2, 1, 12, 30)])  # noqa: DTZ001 - Excel knows no zones
+    sheet.append(["Sum", "=SUM(B4:B5)"])
+    sheet["C4"].number_format = "0%"
+    return saved(workbook)
+
+
+def test_sheets_show_dates_percentages_and_formulas(converted: Convert) -> None:
+    document = converted(book(), "fees.xlsx")
+    assert document.markdown.startswith("## Fees\n\nFees of the harbour\n\n| Month | Amount | Share | Day |\n")
+    assert "| Jan | 10.5 | 25% | 2024-01-31 |" in document.markdown
+    assert "| Feb | 0.3 | 0.5 | 2024-02-01 12:30:00 |" in document.markdown
+    assert "| Sum | =SUM(B4:B5) |" in document.markdown
+    assert place_of(document, "| Jan").sheet == "Fees"
+
+
+def test_mail_converts_what_is_attached(converted: Convert) -> None:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "ann@example.org", "bob@example.org", "The fees"
+    message.set_content("Dear Bob,\n\nsee below.")
+    message.add_attachment(book(), maintype="application", subtype="octet-stream", filename="fees.xlsx")
+    message.add_attachment(b"\0\1\2", maintype="application", subtype="octet-stream", filename="odd.bin")
+    document = converted(message.as_bytes(), "mail.eml")
+    assert document.title == "The fees"
+    assert document.metadata["attachments"] == ["fees.xlsx", "odd.bin"]
+    assert document.markdown.startswith(
+        "# The fees\n\n- **From:** ann@example.org\n- **To:** bob@example.org\n\nDear Bob,"
+    )
+    assert "## Attachment: fees.xlsx\n\n#### Fees\n" in document.markdown
+    assert "## Attachment: odd.bin\n\n*Not converted: " in document.markdown
+    assert place_of(document, "| Jan").sheet == "Fees"
+
+
+def test_html_mail_becomes_markdown(converted: Convert) -> None:
+    message = EmailMessage()
+    message["From"], message["Subject"] = "ann@example.org", "Hi"
+    message.set_content("<p>See <a href='https://example.org'>this</a>.</p>", subtype="html")
+    assert "See [this](https://example.org)." in converted(message.as_bytes(), "mail.eml").markdown
+
+
+def test_mails_within_mails_are_opened_to_a_depth(converted: Convert) -> None:
+    message = EmailMessage()
+    message["From"], message["Subject"] = "a@example.org", "level 0"
+    message.set_content("innermost")
+    for level in range(1, 8):
+        outer = EmailMessage()
+        outer["From"], outer["Subject"] = "a@example.org", f"level {level}"
+        outer.set_content(f"text {level}")
+        outer.add_attachment(message)
+        message = outer
+    markdown = converted(message.as_bytes(), "nested.eml").markdown
+    assert "text 7" in markdown
+    assert "too deep" in markdown
+    assert "innermost" not in markdown
+
+
+PAGE = f"""<html><head><title>Tides - The Site</title></head><body><nav><a href="/">Home</a> <a href="/b">Boats</a></nav>
+<article><h1>Tides</h1><p>{PROSE}<a href="../moon.html">The moon</a> is to blame.</p><h2>Heights</h2>
+<table><tr><th>Day</th><th>Metres</th></tr><tr><td>Monday</td><td>4.2</td></tr></table><p>{PROSE}</p></article>
+<footer>All rights reserved by nobody</footer></body></html>""".encode()
+
+
+def test_page_is_its_main_text_with_absolute_links(converted: Convert) -> None:
+    document = converted(PAGE, "tides.html", url="https://example.org/sea/tides.html")
+    assert document.content_type is ContentType.WEB
+    assert document.markdown.startswith("# Tides\n\n")
+    assert "[The moon](https://example.org/moon.html)" in document.markdown
+    assert "Boats" not in document.markdown
+    assert "rights reserved" not in document.markdown
+    assert place_of(document, "Monday").heading_path == ("Tides", "Heights")
+
+
+def test_whole_page_keeps_everything(converted: Convert) -> None:
+    markdown = converted(PAGE, "tides.html", options={"whole_page": True}).markdown
+    assert "Boats" in markdown
+    assert "rights reserved" in markdown
+
+
+def test_page_asked_for_as_a_document_is_a_document(converted: Convert) -> None:
+    document = converted(PAGE, "tides.html", wanted=ContentType.DOCUMENT)
+    assert document.content_type is ContentType.DOCUMENT
+
+
+def test_page_nested_beyond_reason_gives_its_words(converted: Convert) -> None:
+    deep = b"<html><p>shallow</p>" + b"<div>" * 1_000 + b"<p>deep down</p>"
+    assert converted(deep, "deep.html").markdown == "shallow\n\ndeep down\n"
+    abyss = b"<html><p>shallow</p>" + b"<div>" * 100_000
+    assert converted(abyss, "abyss.html").markdown == "shallow\n"
+
+
+def test_csv_with_semicolons_and_windows_letters(converted: Convert) -> None:
+    document = converted('Straße;Nr\n"Am ""Kai""";3\n'.encode("cp1252"), "streets.csv")
+    assert document.markdown == '| Straße | Nr |\n| --- | --- |\n| Am "Kai" | 3 |\n'
+    assert document.metadata["rows"] == 1
+
+
+def test_markdown_passes_with_front_matter_in_the_metadata(converted: Convert) -> None:
+    document = converted(b"---\ntitle: A log\n---\nTop\n===\n\ntext\n\n## Sub\n\nmore\n", "log.md")
+    assert document.title == "A log"
+    assert document.markdown == "# Top\n\ntext\n\n## Sub\n\nmore\n"
+    assert place_of(document, "more").heading_path == ("Top", "Sub")
+
+
+def test_plain_text_gains_no_structure(converted: Convert) -> None:
+    document = converted("Grüße\n# kein Titel".encode("utf-16"), "note.txt")
+    assert document.markdown == "Grüße\n\\# kein Titel\n"
+    assert document.title == "note"
+
+
+def test_json_is_indented_in_a_fence(converted: Convert) -> None:
+    content = json.dumps({"a": [1]}).encode()
+    assert converted(content, "a.json").markdown == '```json\n{\n  "a": [\n    1\n  ]\n}\n```\n'
+
+
+def test_broken_json_says_where(converted: Convert) -> None:
+    with pytest.raises(ConversionError, match="line 2"):
+        converted(b'{"a": 1,\n oops}', "a.json")
+
+
+def test_rich_text_is_read(converted: Convert) -> None:
+    assert "Hello harbour" in converted(b"{\\rtf1\\ansi Hello harbour\\par}", "a.rtf").markdown
+
+
+@pytest.mark.parametrize(
+    ("content", "filename", "code"),
+    [
+        (b"", "a.pdf", "empty_file"),
+        (b"\x7fELF\x02\x01\x01\x00" + bytes(64), "program", "unsupported_media_type"),
+        (b"PK\x03\x04" + bytes(40), "a.docx", "broken_file"),
+    ],
+)
+def test_what_cannot_be_converted_is_refused_at_detection(
+    tmp_path: Path, content: bytes, filename: str, code: str
+) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(content)
+    with pytest.raises(ConversionError) as refused:
+        detect(path, filename=filename)
+    assert refused.value.code == code
+    assert refused.value.hint
+
+
+def test_wanted_source_type_must_fit_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(pdf())
+    with pytest.raises(ConversionError) as refused:
+        check_source_type(detect(path, filename="song.mp3"), ContentType.AUDIO)
+    assert refused.value.code == "source_type_mismatch"
+
+
+@pytest.mark.parametrize(
+    ("head", "media_type"),
+    [
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"\xff\xd8\xff\xe0", "image/jpeg"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "audio/wav"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "image/webp"),
+        (b"RIFF\0\0\0\0AVI LIST", "video/x-msvideo"),
+        (b"ID3\x04\0\0\0\0\0\0", "audio/mpeg"),
+        (b"\xff\xfb\x90\x64" + bytes(60), "audio/mpeg"),
+        (b"fLaC\0\0\0\x22", "audio/flac"),
+        (b"OggS\0\x02", "audio/ogg"),
+        (b"\0\0\0\x20ftypM4A \0\0\0\0", "audio/mp4"),
+        (b"\0\0\0\x20ftypisom\0\0\0\0" + b"....vide....soun", "video/mp4"),
+        (b"\0\0\0\x14ftypqt  \0\0\0\0", "video/quicktime"),
+        (b"\x1aE\xdf\xa3" + b"\x42\x82\x84webm" + b"V_VP9", "video/webm"),
+        (b"\x1aE\xdf\xa3" + b"\x42\x82\x88matroska", "video/x-matroska"),
+    ],
+)
+def test_media_are_told_by_their_first_bytes(tmp_path: Path, head: bytes, media_type: str) -> None:
+    path = tmp_path / "input"
+    path.write_bytes(head + bytes(200))
+    assert detect(path, filename="whatever.bin").media_type == media_type
