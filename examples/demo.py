@@ -117,9 +117,9 @@ async def _ingest(lines: Lines, server: Morag, name: str, page_url: str) -> str 
     except (RuntimeError, httpx2.HTTPError) as error:
         lines.end(name, str(error) or type(error).__name__, is_good=False)
         return None
-    lines.end(
-        name, f"searchable in {result['chunks_stored']} pieces after {perf_counter() - began:.1f} s", is_good=True
-    )
+    chunks = result["chunks_stored"]
+    told = f"searchable in {chunks} piece{'' if chunks == 1 else 's'} after {perf_counter() - began:.1f} s"
+    lines.end(name, told, is_good=True)
     return str(result["document_id"])
 
 

@@ -45,6 +45,8 @@ def problem(response: httpx2.Response) -> ServerError:
     detail = body.get("detail") or body.get("title") or f"The server answered {response.status_code}."
     message = " ".join([str(detail), *[told for told in _fields(body) if told not in str(detail)]])
     hint = body.get("hint")
+    if response.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR and body.get("request_id"):
+        message += f" Request {body['request_id']}."
     code = str(body.get("code") or f"http_{response.status_code}")
     told = str(hint) if hint else None
     retry_after = response.headers.get("retry-after", "")

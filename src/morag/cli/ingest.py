@@ -220,4 +220,5 @@ def _summary(result: JsonObject) -> str:
         return f"stored before as {result['duplicate_of']}"
     seconds = result.get("processing_time")
     took = f" in {seconds:.1f} s" if isinstance(seconds, int | float) else ""
-    return f"{result.get('chunks_stored')} chunks{took}, document {result.get('document_id')}"
+    chunks = result.get("chunks_stored")
+    return f"{chunks} {'chunk' if chunks == 1 else 'chunks'}{took}, document {result.get('document_id')}"
