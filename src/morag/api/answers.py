@@ -1,4 +1,4 @@
-"""From records to what callers are shown. Pure, but for reading a converted document out of the blob store."""
+"""From task records to what callers are shown. Pure, but for reading a converted document out of the blob store."""
 
 from datetime import UTC, datetime
 
@@ -6,7 +6,6 @@ from fastapi import Response
 from pydantic import JsonValue
 
 from morag.api.schemas.conversions import IngestAccepted, ItemResult
-from morag.api.schemas.library import DocumentShown, HitShown
 from morag.api.schemas.tasks import (
     AlternativeShown,
     AttemptShown,
@@ -21,13 +20,11 @@ from morag.api.schemas.tasks import (
     TaskSummary,
 )
 from morag.control.tasks.manager import Story
-from morag.domain.content import StoredDocument
 from morag.domain.failure import Decision, Failure
 from morag.domain.json import JsonObject
 from morag.domain.task import Attempt, Event, Progress, Routing, Task, TaskState
 from morag.pipeline.conversion.result import unpack
 from morag.pipeline.ports import BlobStore
-from morag.pipeline.search import Hit
 from morag.protocol import SegmentMessage
 
 CONVERSIONS = frozenset({"convert", "process"})
@@ -161,46 +158,6 @@ def legacy_state(task: Task) -> str:
     if task.state is TaskState.PENDING and task.attempt:
         return "retry"
     return _LEGACY.get(task.state, task.state.value)
-
-
-def document(stored: StoredDocument) -> DocumentShown:
-    """A stored document."""
-    publication = stored.publication
-    return DocumentShown(
-        document_id=publication.document_id,
-        title=publication.title,
-        source=publication.source,
-        content_type=publication.content_type,
-        media_type=publication.media_type,
-        content_hash=publication.content_hash,
-        size_bytes=publication.size_bytes,
-        chunks=publication.chunks,
-        metadata=publication.metadata,
-        created_at=rfc3339(stored.created_at),
-        updated_at=rfc3339(stored.updated_at),
-    )
-
-
-def hit(found: Hit) -> HitShown:
-    """A piece of a document that fits."""
-    place = found.place
-    return HitShown(
-        text=found.text,
-        score=found.score,
-        document_id=found.document_id,
-        title=found.title,
-        source=found.source,
-        chunk_index=found.chunk_index,
-        page=place.page,
-        bbox=place.bbox,
-        start_s=place.start_s,
-        end_s=place.end_s,
-        speaker=place.speaker,
-        sheet=place.sheet,
-        slide=place.slide,
-        heading_path=list(place.heading_path) or None,
-        metadata=found.metadata,
-    )
 
 
 def _error(failure: Failure | None) -> TaskError | None:

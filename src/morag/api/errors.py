@@ -69,6 +69,14 @@ _FAILED: Mapping[FailureType, int] = {
 }
 """Kind of failure of a conversion → status; the code goes first, a kind that is not here is 503."""
 
+_FIELDS = {
+    "unknown_option": "options",
+    "bad_option": "options",
+    "source_type_mismatch": "source_type",
+    FetchRefused.default_code: "url",
+}
+"""Which part of the request some errors are about that do not say so themselves."""
+
 _ROUTER_CODES = {
     401: "unauthorized",
     403: "forbidden",
@@ -139,7 +147,7 @@ def problem(
 
 def answer_error(scope: Scope, error: MoragError) -> Response:
     """The problem answer of a domain error."""
-    field = error.field if isinstance(error, InvalidRequest) else None
+    field = (error.field if isinstance(error, InvalidRequest) else None) or _FIELDS.get(error.code)
     errors: list[JsonObject] = [{"field": field, "message": error.message}] if field else []
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -212,7 +220,9 @@ async def _malformed(request: Request, error: Exception) -> Response:
 
 def answer_malformed(scope: Scope, found: Sequence[_Found]) -> Response:
     """The problem answer of a request whose fields are not what they must be."""
-    errors: list[JsonObject] = [{"field": _field(each["loc"]), "message": each["msg"]} for each in found[:20]]
+    errors: list[JsonObject] = [
+        {"field": _field(each["loc"]), "message": each["msg"].removeprefix("Value error, ")} for each in found[:20]
+    ]
     detail = "; ".join(f"{each['field']}: {each['message']}" for each in errors)
     hint = "`/openapi.json` says what each field may be."
     return problem(scope, status=422, code="malformed", detail=detail, hint=hint, errors=errors)

@@ -28,6 +28,8 @@ FILE = "file"
 
 _LINGER_S = 5.0
 """How long the rest of a refused upload is read and thrown away, so that the client gets to read the answer."""
+_SILENCE_S = 1.0
+"""How long it may be silent meanwhile."""
 _MAX_NAME = 255
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -112,7 +114,7 @@ class _Parts:
         """Read what is left and drop it, for a while."""
         try:
             async with asyncio.timeout(_LINGER_S):
-                async for _ in self._body:
+                while await asyncio.wait_for(anext(self._body, None), _SILENCE_S) is not None:
                     pass
         except TimeoutError:
             return

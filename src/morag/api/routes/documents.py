@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from morag.api import answers, cursors
+from morag.api import cursors, shelf
 from morag.api.dependencies import CurrentCaller, CurrentSystem
 from morag.api.schemas.library import DocumentPage, DocumentShown
 
@@ -22,13 +22,13 @@ async def list_documents(
     """Your documents, by id."""
     found = await system.library.page(caller.user_id, limit=limit, after=cursors.decode(cursor))
     more = cursors.encode(found[-1].publication.document_id) if len(found) == limit else None
-    return DocumentPage(documents=[answers.document(each) for each in found], next_cursor=more)
+    return DocumentPage(documents=[shelf.document(each) for each in found], next_cursor=more)
 
 
 @router.get("/{document_id}")
 async def get_document(document_id: str, caller: CurrentCaller, system: CurrentSystem) -> DocumentShown:
     """One document."""
-    return answers.document(await system.library.get(caller.user_id, document_id))
+    return shelf.document(await system.library.get(caller.user_id, document_id))
 
 
 @router.get(

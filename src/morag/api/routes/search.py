@@ -4,7 +4,7 @@ from time import perf_counter
 
 from fastapi import APIRouter
 
-from morag.api import answers
+from morag.api import shelf
 from morag.api.dependencies import CurrentCaller, CurrentSystem
 from morag.api.schemas.library import SearchAnswer, SearchQuery
 from morag.pipeline.ports import Filters
@@ -20,4 +20,4 @@ async def search(body: SearchQuery, caller: CurrentCaller, system: CurrentSystem
     asked = body.filters
     filters = Filters(document_id=asked.document_id, content_type=asked.content_type, metadata=asked.metadata)
     hits = await system.searcher.search(caller.user_id, body.query, limit=body.limit, mode=body.mode, filters=filters)
-    return SearchAnswer(hits=[answers.hit(hit) for hit in hits], took_ms=round((perf_counter() - began) * 1000, 3))
+    return SearchAnswer(hits=[shelf.hit(hit) for hit in hits], took_ms=round((perf_counter() - began) * 1000, 3))

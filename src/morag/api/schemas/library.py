@@ -98,7 +98,6 @@ class HitShown(BaseModel):
     source: str
     chunk_index: int
     page: int | None = None
-    bbox: tuple[float, float, float, float] | None = None
     start_s: float | None = None
     end_s: float | None = None
     speaker: str | None = None
