@@ -97,6 +97,14 @@ def eat_memory(*_: object) -> str:
         time.sleep(0.002)
 
 
+def fill_the_disk(given: ConversionInput, _: ReportProgress) -> str:
+    number = 0
+    while True:
+        number += 1
+        (given.work_dir / str(number)).write_bytes(bytes(2**20))
+        time.sleep(0.01)
+
+
 def let_child_eat_memory(*_: object) -> str:
     if os.fork() == 0:
         os.setsid()

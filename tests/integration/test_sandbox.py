@@ -81,11 +81,19 @@ Start = Callable[..., Awaitable[Bench]]
 async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
-        async def begin(*, spares: int = 0, warm: int = 0, memory_bytes: int = 512 * MIB, idle_s: float = 60) -> Bench:
+        async def begin(
+            *,
+            spares: int = 0,
+            warm: int = 0,
+            memory_bytes: int = 512 * MIB,
+            disk_bytes: int = 512 * MIB,
+            idle_s: float = 60,
+        ) -> Bench:
             root = tmp_path / "sandbox"
             sandbox = Sandbox(
                 root=root,
                 memory_bytes=memory_bytes,
+                disk_bytes=disk_bytes,
                 spares=spares,
                 warm=warm,
                 idle_s=idle_s,
@@ -191,6 +199,14 @@ async def test_too_much_memory_is_exhaustion(start: Start, act: str) -> None:
     failure = raised.value.failure
     assert (failure.type, failure.code) == (FailureType.RESOURCE_EXHAUSTION, "child_out_of_memory")
     assert children() == []
+
+
+async def test_too_many_temporary_files_are_exhaustion(start: Start) -> None:
+    bench = await start(disk_bytes=20 * MIB)
+    with pytest.raises(ChildFailure) as raised:
+        await bench.run("fill_the_disk")
+    failure = raised.value.failure
+    assert (failure.type, failure.code) == (FailureType.RESOURCE_EXHAUSTION, "child_out_of_disk")
 
 
 @pytest.mark.parametrize("act", ["spin", "hold_the_lock", "keep_reporting", "flood"])

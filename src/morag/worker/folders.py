@@ -21,6 +21,9 @@ LOCK = "lock"
 CLONE_FILE = 0x40049409
 """FICLONE of linux/fs.h: a copy that shares its blocks, on file systems that can."""
 REMOVE_S = 60.0
+MAX_FILES = 100_000
+BLOCK_BYTES = 512
+"""Unit of st_blocks, whatever the file system's own."""
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,10}")
 
@@ -72,6 +75,18 @@ class ChildFolder:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError("not a file")
             return opened.read(MAX_DOCUMENT_BYTES + 1)
+
+    def uses_more_than(self, limit_bytes: int) -> bool:
+        """Whether what the child wrote takes more disk than that, or is more files than any converter makes."""
+        used = files = 0
+        for folder, _, names in os.walk(self.work):
+            for name in names:
+                with suppress(FileNotFoundError):  # the child is at work
+                    used += Path(folder, name).lstat().st_blocks * BLOCK_BYTES
+            files += len(names) + 1
+            if used > limit_bytes or files > MAX_FILES:
+                return True
+        return False
 
     def remove(self) -> None:
         """Delete the folder with all in it."""

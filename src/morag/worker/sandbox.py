@@ -27,8 +27,8 @@ from morag.worker.watch import Limits, Watch
 
 CONVERTER = "morag.pipeline.conversion.registry:convert"
 IDLE_S = 60.0
-FILE_BYTES = 16 * 1024**3
-"""Largest file a child may write: an hour of video as raw 16 kHz sound is 0.1 GiB, its frames less than ten."""
+DISK_BYTES = 16 * 1024**3
+"""What a child may write: an hour of video as raw 16 kHz sound is 0.1 GiB, its frames less than ten."""
 INHERITED = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "NVIDIA_VISIBLE_DEVICES", "PATH", "TZ")
 
 PYTHON_FLAGS = ("-s", "-P", "-B", "-X", "faulthandler")
@@ -71,6 +71,7 @@ class Sandbox:
         *,
         root: Path,
         memory_bytes: int,
+        disk_bytes: int = DISK_BYTES,
         spares: int = 1,
         warm: int = 1,
         idle_s: float = IDLE_S,
@@ -83,6 +84,7 @@ class Sandbox:
     ) -> None:
         self._root = root
         self._memory_bytes = memory_bytes
+        self._disk_bytes = disk_bytes
         self._program = (converter, *preload)
         self._readable = (*confinement.readable(), *(str(path.resolve()) for path in (*read_only, *import_paths)))
         self._environment = _environment(import_paths, threads, environment or {})
@@ -132,7 +134,12 @@ class Sandbox:
             source = await asyncio.to_thread(self._place, child.folder, job)
         except OSError as error:
             raise ChildFailure(verdict.not_started(error)) from error
-        limits = Limits(memory_bytes=self._memory_bytes, timeout_s=job.timeout_s, stall_s=job.stall_s)
+        limits = Limits(
+            memory_bytes=self._memory_bytes,
+            disk_bytes=self._disk_bytes,
+            timeout_s=job.timeout_s,
+            stall_s=job.stall_s,
+        )
         watch = Watch(child, limits, report)
         child.tell(_told(job, source, child.folder))
         await watch.done()
@@ -153,7 +160,7 @@ class Sandbox:
             read_only=self._readable,
             network=network,
             required=self._layers,
-            file_bytes=FILE_BYTES,
+            file_bytes=self._disk_bytes,
         )
         command = [sys.executable, *PYTHON_FLAGS, "-m", "morag.worker.child", bounds.encode(), *self._program]
         home = {"HOME": str(folder.temporary), "TMPDIR": str(folder.temporary)}

@@ -15,10 +15,10 @@ from morag.domain.content import Document
 from morag.domain.errors import ConversionError
 from morag.pipeline.ports import ConversionInput, Detected, ReportProgress
 from morag.protocol import ChildDone, ChildFailed, ChildJob, ChildProgress, encode_document
+from morag.worker.verdict import OUT_OF_MEMORY
 
 Convert = Callable[[ConversionInput, ReportProgress], Document]
 
-OUT_OF_MEMORY = "child_out_of_memory"
 REPORT_EVERY_S = 0.05
 CPU_S = 21_600 * (os.cpu_count() or 1)
 """All cores for the longest task (MORAG_TASK_DEADLINE_S): stops only a child that its parent could not take along."""

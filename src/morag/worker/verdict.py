@@ -75,6 +75,17 @@ def out_of_memory(signature: str) -> Failure:
     )
 
 
+def out_of_disk() -> Failure:
+    """More temporary files than a conversion may write."""
+    return Failure(
+        type=FailureType.RESOURCE_EXHAUSTION,
+        code="child_out_of_disk",
+        message="The conversion wrote more temporary files than it may.",
+        hint="Try a smaller file.",
+        signature="over its limit",
+    )
+
+
 def not_started(error: OSError) -> Failure:
     """The system refused a process, a folder or a copy of the input."""
     return Failure(

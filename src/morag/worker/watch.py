@@ -10,6 +10,8 @@ from morag.worker.process import Answer, ChildProcess
 from morag.worker.verdict import ChildFailure, Ended
 
 TICK_S = 0.1
+TICKS_TO_DISK = 10
+"""Disk fills slower than memory, and looking costs more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +20,8 @@ class Limits:
 
     memory_bytes: int
     """Resident memory of the child and all it started."""
+    disk_bytes: int
+    """What lies in its work folder."""
     timeout_s: float
     stall_s: float
     """Longest time without any new progress."""
@@ -33,6 +37,7 @@ class Watch:
         self._report = report
         self._progress: ChildProgress | None = None
         self._started_at = self._heard_at = self._clock()
+        self._ticks = 0
         self._kernel_kills = memory.kernel_kills()
 
     async def done(self) -> None:
@@ -42,7 +47,7 @@ class Watch:
             answer = await self._child.answer(TICK_S)
             self._pass_on_progress()
             if answer is None:
-                self._check()
+                await self._check()
         if isinstance(answer, ChildFailed):
             raise ChildFailure(verdict.raised(answer))
         if isinstance(answer, Ended):
@@ -54,8 +59,9 @@ class Watch:
             self._progress, self._heard_at = progress, self._clock()
             self._report(progress.fraction, progress.stage, progress.message)
 
-    def _check(self) -> None:
+    async def _check(self) -> None:
         now = self._clock()
+        self._ticks += 1
         if memory.resident_bytes(self._child.pid) > self._limits.memory_bytes:
             raise ChildFailure(verdict.out_of_memory("over its limit"))
         if now - self._started_at > self._limits.timeout_s:
@@ -63,3 +69,8 @@ class Watch:
         if now - self._heard_at > self._limits.stall_s:
             stage = self._progress.stage if self._progress else None
             raise ChildFailure(verdict.silent(self._limits.stall_s, stage))
+        if self._ticks % TICKS_TO_DISK == 0 and await self._is_over_its_disk():
+            raise ChildFailure(verdict.out_of_disk())
+
+    async def _is_over_its_disk(self) -> bool:
+        return await asyncio.to_thread(self._child.folder.uses_more_than, self._limits.disk_bytes)
