@@ -13,18 +13,19 @@ import docx
 import openpyxl
 import pptx
 import pytest
+from pptx.util import Inches
+from reportlab.lib import colors
+from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.lib.styles import getSampleStyleSheet
+from reportlab.pdfgen.canvas import Canvas
+from reportlab.platypus import Flowable, PageBreak, Paragraph, SimpleDocTemplate, Table
+
 from morag.domain.content import ContentType, Document, Place
 from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
 from morag.pipeline.conversion.detect import check_source_type, detect
 from morag.pipeline.conversion.registry import convert
 from morag.pipeline.ports import ConversionInput
-from pptx.util import Inches
-from reportlab.lib import colors
-from reportlab.lib.pdfencrypt import StandardEncryption
-from reportlab.lib.styles import getSampleStyleSheet
-from reportlab.pdfgen.canvas import Canvas
-from reportlab.platypus import PageBreak, Paragraph, SimpleDocTemplate, Table
 
 Convert = Callable[..., Document]
 PROSE = "The committee met twice and took note of what the harbour master had to say about the tide. " * 3
@@ -92,7 +93,7 @@ def pdf(**options: Any) -> bytes:
         [["Region", "2023", "2024"], ["North", "1,200", "1,350"], ["South", "900", "980"]],
         style=[("GRID", (0, 0), (-1, -1), 0.5, colors.black)],
     )
-    story = [
+    story: list[Flowable] = [
         Paragraph("Annual Report", styles["Title"]),
         Paragraph(PROSE, styles["BodyText"]),
         Paragraph("Results", styles["Heading2"]),
@@ -182,7 +183,8 @@ def test_word_keeps_structure(converted: Convert) -> None:
     document = converted(word(), "rules.docx")
     assert document.title == "Harbour rules"
     assert document.markdown == (
-        "# Harbour rules\n\n# Mooring\n\nRopes must be **strong** and *dry*\n\n- Bow\n  - Line\n\n1. First\n2. Second\n\n"
+        "# Harbour rules\n\n# Mooring\n\nRopes must be **strong** and *dry*\n\n"
+        "- Bow\n  - Line\n\n1. First\n2. Second\n\n"
         "| Berth | Fee |\n| --- | --- |\n| North\\|East | 12 |\n\n## Comments\n\n- **Ann:** Says who?\n"
     )
     assert place_of(document, "| Berth").heading_path == ("Mooring",)
@@ -205,7 +207,7 @@ def test_cut_off_word_file_is_broken(converted: Convert) -> None:
 
 
 def slides() -> bytes:
-    deck = pptx.Presentation()
+    deck: Any = pptx.Presentation()  # its types say less than the default template holds
     first = deck.slides.add_slide(deck.slide_layouts[1])
     first.shapes.title.text = "Goals"
     body = first.placeholders[1].text_frame
@@ -294,7 +296,8 @@ def test_mails_within_mails_are_opened_to_a_depth(converted: Convert) -> None:
     assert "innermost" not in markdown
 
 
-PAGE = f"""<html><head><title>Tides - The Site</title></head><body><nav><a href="/">Home</a> <a href="/b">Boats</a></nav>
+PAGE = f"""<html><head><title>Tides - The Site</title></head>
+<body><nav><a href="/">Home</a> <a href="/b">Boats</a></nav>
 <article><h1>Tides</h1><p>{PROSE}<a href="../moon.html">The moon</a> is to blame.</p><h2>Heights</h2>
 <table><tr><th>Day</th><th>Metres</th></tr><tr><td>Monday</td><td>4.2</td></tr></table><p>{PROSE}</p></article>
 <footer>All rights reserved by nobody</footer></body></html>""".encode()

@@ -19,7 +19,7 @@ _HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _STRUCTURE = re.compile(r"^([ \t]*)(#{1,6}(?=\s|$)|>|={3,}\s*$|-{3,}\s*$|[`~]{3,})", re.MULTILINE)
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
+_TAG = re.compile(r"<(?=/?[A-Za-z][\w:-]*(?:\s[^<>]*)?/?>|!--|\?)")
 _SPACE = re.compile(r"\s+")
 
 

@@ -63,7 +63,7 @@ def test_cell_stands_on_one_line() -> None:
 
 
 def test_escaped_text_has_no_structure_of_its_own() -> None:
-    assert escape("# a\n> b\n---\n<b> 1 < 2") == "\\# a\n\\> b\n\\---\n\\<b> 1 < 2"
+    assert escape("# a\n> b\n---\n<b> 1 < 2 <a@b.c>") == "\\# a\n\\> b\n\\---\n\\<b> 1 < 2 <a@b.c>"
 
 
 def test_fence_is_longer_than_any_inside() -> None:

@@ -34,9 +34,8 @@ def test_two_columns_are_read_one_after_the_other_below_their_title() -> None:
 def test_aligned_rows_become_a_table() -> None:
     rows = [("Name", "Qty", "Price"), ("Apples", "3", "1.20"), ("Pears", "10", "2.50"), ("Plums", "7", "0.99")]
     lines = [line(text, 50 + 100 * x, 200 + 15 * y) for y, row in enumerate(rows) for x, text in enumerate(row)]
-    assert texts(lines) == [
-        "| Name | Qty | Price |\n| --- | --- | --- |\n| Apples | 3 | 1.20 |\n| Pears | 10 | 2.50 |\n| Plums | 7 | 0.99 |"
-    ]
+    expected = ["| Name | Qty | Price |", "| --- | --- | --- |", "| Apples | 3 | 1.20 |", "| Pears | 10 | 2.50 |"]
+    assert texts(lines) == ["\n".join([*expected, "| Plums | 7 | 0.99 |"])]
 
 
 def test_grid_of_rules_becomes_a_table_where_it_stands() -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from morag.domain.content import ContentType
 from morag.domain.errors import ConversionError
 from morag.pipeline.conversion.formats import BY_EXTENSION, BY_MEDIA_TYPE, FORMATS

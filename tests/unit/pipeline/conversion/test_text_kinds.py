@@ -1,4 +1,5 @@
 import pytest
+
 from morag.pipeline.conversion.text_kinds import is_mail, kind_of, text_of
 
 

@@ -6,6 +6,7 @@ read alike.
 
 import posixpath
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -82,7 +83,7 @@ class Package:
             return None
         try:
             raw = self._archive.read(info)
-        except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error) as error:  # pyright: ignore[reportAttributeAccessIssue]
+        except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error) as error:
             raise broken("A part of the Office file cannot be unpacked.") from error
         if b"purl.oclc.org/ooxml" in raw[:4096]:
             for strict, usual in _STRICT:

@@ -1,6 +1,6 @@
 """A spreadsheet cell's value as its reader sees it."""
 
-import datetime
+import datetime as dt
 import re
 from typing import Protocol
 
@@ -28,9 +28,9 @@ def shown(cell: Valued) -> str:
             return ""
         case bool() as truth:
             return "TRUE" if truth else "FALSE"
-        case datetime.datetime() as moment:
+        case dt.datetime() as moment:
             return _moment(moment)
-        case datetime.date() | datetime.time() as day:
+        case dt.date() | dt.time() as day:
             return day.isoformat()
         case int() | float() as number:
             return _number(number, cell.number_format)
@@ -38,8 +38,8 @@ def shown(cell: Valued) -> str:
             return str(other)
 
 
-def _moment(moment: datetime.datetime) -> str:
-    if moment.time() == datetime.time(0):
+def _moment(moment: dt.datetime) -> str:
+    if moment.time() == dt.time(0):
         return moment.date().isoformat()
     return moment.replace(microsecond=0).isoformat(sep=" ")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path, PurePath
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, TypeAlias, cast
 
 from openpyxl import Workbook, load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
@@ -88,15 +88,20 @@ def _rows(book: Workbook, formulas: Workbook | None, at: int) -> Iterator[_Row]:
     """The rows of a sheet as shown; a formula without a value by itself."""
     sheet = book.worksheets[at]
     sheet.reset_dimensions()
-    valued: Iterator[Sequence[Valued]] = sheet.iter_rows(max_col=MAX_COLUMNS)
+    valued = _cells(sheet.iter_rows(max_col=MAX_COLUMNS))
     if formulas is None:
         yield from ([shown(one) for one in row] for row in valued)
         return
     other = formulas.worksheets[at]
     other.reset_dimensions()
-    written: Iterator[Sequence[Valued]] = other.iter_rows(max_col=MAX_COLUMNS)
+    written = _cells(other.iter_rows(max_col=MAX_COLUMNS))
     for row, source in zip(valued, written, strict=False):
         yield [shown(one) or shown(formula) for one, formula in zip(row, source, strict=False)]
+
+
+def _cells(rows: object) -> Iterator[Sequence[Valued]]:
+    """The rows of a streamed sheet, whose cells the stubs know less of than they are."""
+    return cast("Iterator[Sequence[Valued]]", rows)
 
 
 def _add_sheet(builder: MarkdownBuilder, name: str, rows: Iterator[_Row], left: int) -> int:

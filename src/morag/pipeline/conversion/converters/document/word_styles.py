@@ -132,7 +132,7 @@ def _numbering(properties: Element | None) -> tuple[str, int] | None:
 
 
 def _formats(tree: Element | None) -> dict[tuple[str, int], str]:
-    """Number format by number id and level: `bullet`, `decimal`, …"""
+    """Number format, as `bullet` or `decimal`, by number id and level."""
     if tree is None:
         return {}
     abstract = {entry.get(f"{W}abstractNumId", ""): entry for entry in tree.iter(f"{W}abstractNum")}

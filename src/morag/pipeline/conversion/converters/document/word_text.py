@@ -7,6 +7,7 @@ from morag.pipeline.conversion.converters.document.ooxml import MC, Element, M, 
 
 _GONE = frozenset({f"{W}del", f"{W}moveFrom", f"{W}pPr", f"{W}rPr", f"{MC}Fallback"})
 _OFF = frozenset({"0", "false", "off", "none"})
+_SIGNS = {"tab": "\t", "ptab": "\t", "cr": "\n", "noBreakHyphen": "-"}
 _MAX_DEPTH = 40
 
 
@@ -85,16 +86,15 @@ def _run(run: Element, notes: Notes, link: str | None) -> Iterator[Run]:
 
 
 def _piece(child: Element, notes: Notes) -> str:
+    """What one child of a run shows."""
     name = str(child.tag).removeprefix(W)
+    if name in _SIGNS:
+        return _SIGNS[name]
     match name:
         case "t":
             return child.text or ""
-        case "tab" | "ptab":
-            return "\t"
-        case "br" | "cr":
+        case "br":
             return "\n" if child.get(f"{W}type", "textWrapping") == "textWrapping" else " "
-        case "noBreakHyphen":
-            return "-"
         case "sym":
             return _symbol(child.get(f"{W}char", ""))
         case "footnoteReference" | "endnoteReference":

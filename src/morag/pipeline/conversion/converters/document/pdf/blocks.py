@@ -1,6 +1,5 @@
 """Rows in reading order to blocks of Markdown: headings, paragraphs, list items, code, tables."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
@@ -9,17 +8,17 @@ from statistics import median
 from morag.pipeline.conversion.converters.document.pdf.columns import in_columns
 from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line, PageText
 from morag.pipeline.conversion.converters.document.pdf.looks import Looks
+from morag.pipeline.conversion.converters.document.pdf.markers import BULLET, NUMBER
 from morag.pipeline.conversion.converters.document.pdf.rows import Row, rows_of, with_tables
 from morag.pipeline.conversion.converters.document.pdf.tables import Table, ruled_tables
 from morag.pipeline.conversion.markdown import escape, fenced
 
-_BULLET = re.compile(r"[•◦▪▫‣⁃●○■□·\uf0b7\uf0a7*–—-]\s+(?=\S)")
-_NUMBER = re.compile(r"(\(?(?:\d{1,3}|[a-z])[.)])\s+(?=\S)")
 _INDENT = 6.0
 """Points from which on an item stands deeper than another."""
 _SENTENCE_END = (".", "!", "?", ":", "。", "؟")
 _WIDE = 1.35
 """Pitch over the usual one from which on a new paragraph begins."""
+_WIDE_CODE = 2.5
 _WIDE_HEADING = 1.45
 """Pitch over the size of large type from which on a new heading begins."""
 
@@ -48,7 +47,7 @@ def blocks_of(page: PageText, looks: Looks) -> Iterator[Block]:
 
 def _as_code(line: Line, looks: Looks) -> Line:
     """Fixed-pitch type stands for code, but not in a list, nor where everything is set in it."""
-    is_code = line.is_mono and not looks.is_typewritten and not _BULLET.match(line.text)
+    is_code = line.is_mono and not looks.is_typewritten and not BULLET.match(line.text)
     return line if is_code == line.is_mono else replace(line, is_mono=is_code)
 
 
@@ -113,28 +112,33 @@ def _usual_pitch(lines: Sequence[Line], body: float) -> float:
 def _begins(group: Sequence[Line], line: Line, extent: Box, pitch: float, looks: Looks) -> bool:
     """Whether a new block begins with `line`."""
     last = group[-1]
-    if looks.level(line.text, line.size, is_bold=False) and _NUMBER.match(line.text):
-        return True
     if last.is_mono and line.is_mono:
-        return line.box.bottom - last.box.bottom > 2.5 * max(pitch, line.size)
+        return line.box.bottom - last.box.bottom > _WIDE_CODE * max(pitch, line.size)
     if last.is_mono != line.is_mono or abs(last.size - line.size) > 0.1 * max(last.size, line.size):
         return True
     limit = _WIDE * pitch if abs(line.size - looks.body) < 1 else _WIDE_HEADING * line.size
     if line.box.bottom - last.box.bottom > limit or line.box.bottom < last.box.top:
         return True
-    if _BULLET.match(line.text) or (_NUMBER.match(line.text) and _may_begin_item(group, line)):
+    return _is_told_apart(group, line, looks) or _ends_paragraph(group, line, extent)
+
+
+def _is_told_apart(group: Sequence[Line], line: Line, looks: Looks) -> bool:
+    """Whether the line's own look makes it another block: a list item, a heading, text below a bold heading."""
+    if BULLET.match(line.text):
         return True
-    if last.is_bold != line.is_bold and looks.level(_joined(group), group[0].size, is_bold=group[0].is_bold):
-        return True
+    if NUMBER.match(line.text):
+        is_item = NUMBER.match(group[0].text) or group[-1].text.endswith((*_SENTENCE_END, ";", ","))
+        return bool(is_item) or looks.level(line.text, line.size, is_bold=False) > 0
+    is_heading = looks.level(_joined(group), group[0].size, is_bold=group[0].is_bold) > 0
+    return group[-1].is_bold != line.is_bold and is_heading
+
+
+def _ends_paragraph(group: Sequence[Line], line: Line, extent: Box) -> bool:
+    """Whether a sentence ended on a short line, or the next one is indented."""
+    last = group[-1]
     is_short = last.box.right < extent.right - 0.12 * extent.width
     is_indented = line.box.left > max(last.box.left, extent.left) + 0.8 * line.size
-    has_ended = last.text.endswith(_SENTENCE_END)
-    return has_ended and (is_short or (is_indented and len(group) > 1))
-
-
-def _may_begin_item(group: Sequence[Line], line: Line) -> bool:
-    """A number at the start of a line begins an item if what came before has ended, or was an item too."""
-    return bool(_NUMBER.match(group[0].text)) or group[-1].text.endswith((*_SENTENCE_END, ";", ","))
+    return last.text.endswith(_SENTENCE_END) and (is_short or (is_indented and len(group) > 1))
 
 
 def _block(lines: Sequence[Line], looks: Looks) -> Block:
@@ -145,9 +149,9 @@ def _block(lines: Sequence[Line], looks: Looks) -> Block:
     level = looks.level(text, lines[0].size, is_bold=all(line.is_bold for line in lines)) if len(lines) <= 4 else 0
     if level:
         return Block(text=escape(text), box=box, level=level)
-    if bullet := _BULLET.match(text):
+    if bullet := BULLET.match(text):
         return Block(text=f"- {escape(text[bullet.end() :])}", box=box, is_item=True)
-    return Block(text=escape(text), box=box, is_item=_NUMBER.match(text) is not None)
+    return Block(text=escape(text), box=box, is_item=NUMBER.match(text) is not None)
 
 
 def _lists(blocks: Iterable[Block]) -> Iterator[Block]:

@@ -1,6 +1,7 @@
 """Words to lines: what follows on one row, parted where a reader would see a gap between columns."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from morag.pipeline.conversion.converters.document.pdf.geometry import Line, Word
 
@@ -28,7 +29,7 @@ def _rows(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 
 def _pieces(row: list[Word]) -> Iterator[list[Word]]:
-    gaps = [_gap(last, word) for last, word in zip(row, row[1:], strict=False)]
+    gaps = [_gap(last, word) for last, word in pairwise(row)]
     piece = [row[0]]
     for at, word in enumerate(row[1:]):
         if gaps[at] < JUMP * max(row[at].size, word.size) or _is_even(row, gaps, at):

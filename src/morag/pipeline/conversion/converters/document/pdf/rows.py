@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from statistics import median
 
 from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line
+from morag.pipeline.conversion.converters.document.pdf.markers import MARKER
 from morag.pipeline.conversion.converters.document.pdf.tables import Table
 from morag.pipeline.conversion.markdown import escape, table
 
-_MARKER = re.compile(r"[•◦▪▫‣⁃●○■□–—\-*·\uf0b7\uf0a7]|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)]|\[\d{1,3}\]")
 _LEADER = re.compile(r"(?:[.·…_]\s?){4,}")
 _LEAST_ROWS = 3
 _MARKER_REACH = 4.0
@@ -82,7 +83,7 @@ def _with_markers(lines: list[Line]) -> list[Line]:
 def _touches(last: Line, line: Line) -> bool:
     """Whether two pieces of a row are one: a marker and its item, or words that the file holds apart."""
     gap = line.box.left - last.box.right
-    if _MARKER.fullmatch(last.text):
+    if MARKER.fullmatch(last.text):
         return gap < _MARKER_REACH * last.size
     return gap < 0.5 * min(last.size, line.size)
 
@@ -174,7 +175,7 @@ def _column(columns: Sequence[tuple[float, float]], line: Line) -> int:
 def _as_table(rows: Sequence[Row]) -> Table:
     """Cells by column; a row without a first cell that follows closely goes on with the row above."""
     columns = _columns(rows)
-    pitch = median([below.box.top - above.box.top for above, below in zip(rows, rows[1:], strict=False)] or [0.0])
+    pitch = median([below.box.top - above.box.top for above, below in pairwise(rows)] or [0.0])
     grid: list[list[str]] = []
     last: Row | None = None
     for row in rows:
