@@ -1,6 +1,7 @@
 """A task's way from submit to its end, as its holder sees it."""
 
 import pytest
+from tests.contract.conftest import DECISION, FAILURE, LANE, LEASE_S, REMOTE, World
 
 from morag.domain.failure import FailureType
 from morag.domain.task import (
@@ -13,7 +14,6 @@ from morag.domain.task import (
     TaskState,
     TimedOut,
 )
-from tests.contract.conftest import DECISION, FAILURE, LANE, LEASE_S, REMOTE, World
 
 
 async def test_submitted_task_is_pending_and_reads_back_as_submitted(world: World) -> None:

@@ -29,14 +29,17 @@ class Shares:
     """What each user was charged in each lane, and each lane's floor."""
 
     def __init__(self) -> None:
-        self._passes: defaultdict[tuple[Queue, str], float] = defaultdict(float)
+        self._charged: defaultdict[tuple[Queue, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         self._floors: defaultdict[Queue, float] = defaultdict(float)
+        self._grants = 0
 
     def fairest(self, queue: Queue, waiting: list[Entry]) -> Entry:
-        """The first task of the lowest-charged user, who is charged for it."""
-        passed, user_id = min((self._passes[queue, entry.task.user_id], entry.task.user_id) for entry in waiting)
+        """The first task of the lowest-charged user, of equals of the one served longest ago; that user is charged."""
+        users = {entry.task.user_id for entry in waiting}
+        (passed, _), user_id = min((self._charged[queue, user], user) for user in users)
         self._floors[queue] = max(self._floors[queue], passed)
-        self._passes[queue, user_id] = self._floors[queue] + COST
+        self._grants += 1
+        self._charged[queue, user_id] = (self._floors[queue] + COST, self._grants)
         return min(
             (entry for entry in waiting if entry.task.user_id == user_id),
             key=lambda entry: (entry.rank, entry.task.id),

@@ -1,7 +1,8 @@
 """Claims: the fairest user's first task, under a lease and a new fence.
 
-Stride scheduling: each user of a lane was charged `pass` so far; the lane's floor is what the user served last had
-paid, so that who comes back after a pause owes nothing and has saved nothing. Lowest pass is served, then charged one.
+Stride scheduling: each user of a lane was charged `pass` so far, the lane's floor is what the one served last had paid
+before. The lowest pass is served and then stands one above the larger of pass and floor, so that who comes back after
+a pause has saved nothing; of equal passes the one served longest ago goes first, so that nobody is passed twice.
 """
 
 from collections.abc import Sequence
@@ -60,24 +61,23 @@ def _grant_in_lane(tx: Transaction, at: Moment, claim: Claim, lane: str, n: int)
     if n <= 0:
         return []
     queue = {"lane": lane, "namespace": claim.offers.namespace}
-    row = tx.row(sql.GET_FLOOR, **queue)
-    floor: float = row[0] if row else 0.0
+    floor, grants = tx.row(sql.GET_FLOOR, **queue) or (0.0, 0)
     granted: list[Lease] = []
     while len(granted) < n and (found := _fairest(tx, claim.offers, queue)):
         user_id, task_id, charged = found
-        floor = max(floor, charged)
-        tx.run(sql.CHARGE, user_id=user_id, **queue, **{"pass": floor + COST})
+        floor, grants = max(floor, charged), grants + 1
+        tx.run(sql.CHARGE, user_id=user_id, last_grant=grants, **queue, **{"pass": floor + COST})
         granted.append(_grant(tx, at, claim, task_id))
     if granted:
-        tx.run(sql.SET_FLOOR, floor=floor, **queue)
+        tx.run(sql.SET_FLOOR, floor=floor, grants=grants, **queue)
     return granted
 
 
 def _fairest(tx: Transaction, offers: Offers, queue: dict[str, str]) -> tuple[str, str, float] | None:
-    """(user, task, pass) of the lowest-charged user who has something on offer."""
-    user_id, charged = "", -1.0
-    while row := tx.row(sql.NEXT_USER, user_id=user_id, **queue, **{"pass": charged}):
-        user_id, charged = row
+    """(user, task, pass) of the lowest-charged user with something on offer; of equals who was served longest ago."""
+    user_id, charged, last_grant = "", -1.0, 0
+    while row := tx.row(sql.NEXT_USER, user_id=user_id, last_grant=last_grant, **queue, **{"pass": charged}):
+        charged, last_grant, user_id = row
         task_id, has_any = _first_of(tx, offers, user_id, queue)
         if task_id:
             return user_id, task_id, charged

@@ -111,21 +111,23 @@ CREATE TABLE task_blobs (
 ) WITHOUT ROWID;
 CREATE INDEX task_blobs_sha256 ON task_blobs (sha256);
 
--- Stride scheduling: what each user was charged in a lane. `is_active` may be stale upwards; a claim that finds nothing clears it.
+-- Stride scheduling: what each user was charged in a lane, and at which of the lane's grants last. `is_active` may be stale upwards; a claim that finds nothing clears it.
 CREATE TABLE shares (
     lane TEXT NOT NULL,
     namespace TEXT NOT NULL,
     user_id TEXT NOT NULL,
     pass REAL NOT NULL DEFAULT 0,
+    last_grant INTEGER NOT NULL DEFAULT 0,
     is_active INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (lane, namespace, user_id)
 ) WITHOUT ROWID;
-CREATE INDEX shares_active ON shares (lane, namespace, pass, user_id) WHERE is_active = 1;
+CREATE INDEX shares_active ON shares (lane, namespace, pass, last_grant, user_id) WHERE is_active = 1;
 
 CREATE TABLE floors (
     lane TEXT NOT NULL,
     namespace TEXT NOT NULL,
     floor REAL NOT NULL,
+    grants INTEGER NOT NULL,
     PRIMARY KEY (lane, namespace)
 ) WITHOUT ROWID;
 

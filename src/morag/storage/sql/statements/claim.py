@@ -14,17 +14,18 @@ UPDATE tasks SET lease_boot = :boot_id, lease_until = :until, lease_s = :lease_s
 WHERE state = 'running' AND claim_id = :claim_id AND worker_id = :worker_id
 """
 
-GET_FLOOR = "SELECT floor FROM floors WHERE lane = :lane AND namespace = :namespace"
+GET_FLOOR = "SELECT floor, grants FROM floors WHERE lane = :lane AND namespace = :namespace"
 
 SET_FLOOR = """
-INSERT INTO floors (lane, namespace, floor) VALUES (:lane, :namespace, :floor)
-ON CONFLICT (lane, namespace) DO UPDATE SET floor = excluded.floor
+INSERT INTO floors (lane, namespace, floor, grants) VALUES (:lane, :namespace, :floor, :grants)
+ON CONFLICT (lane, namespace) DO UPDATE SET floor = excluded.floor, grants = excluded.grants
 """
 
 NEXT_USER = """
-SELECT user_id, pass FROM shares
-WHERE lane = :lane AND namespace = :namespace AND is_active = 1 AND (pass, user_id) > (:pass, :user_id)
-ORDER BY pass, user_id LIMIT 1
+SELECT pass, last_grant, user_id FROM shares
+WHERE lane = :lane AND namespace = :namespace AND is_active = 1
+    AND (pass, last_grant, user_id) > (:pass, :last_grant, :user_id)
+ORDER BY pass, last_grant, user_id LIMIT 1
 """
 
 NEXT_KIND = """
@@ -35,7 +36,8 @@ ORDER BY name, content_type, rank, id LIMIT 1
 """
 
 CHARGE = """
-UPDATE shares SET pass = :pass WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
+UPDATE shares SET pass = :pass, last_grant = :last_grant
+WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
 """
 
 REST_SHARE = """
