@@ -121,6 +121,8 @@ def _check(query: str, limit: int, mode: str) -> None:
         raise InvalidRequest("The query is empty.", field="query")
     if len(query) > MAX_QUERY:
         raise InvalidRequest(f"The query is longer than {MAX_QUERY} characters.", field="query")
+    if any("\ud800" <= sign <= "\udfff" for sign in query):
+        raise InvalidRequest("The query is not Unicode text: it holds half a surrogate pair.", field="query")
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidRequest(f"limit must be from 1 to {MAX_LIMIT}.", field="limit")
     if mode not in get_args(Mode):
