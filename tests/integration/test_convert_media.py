@@ -1,8 +1,6 @@
 """The samples and damaged files through the real decoders and models."""
 
-import struct
 import sys
-import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -10,14 +8,12 @@ from typing import Any, cast
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from morag.domain.content import ContentType, Document
 from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
 from morag.pipeline.conversion import media, speech
 from morag.pipeline.conversion.converters.audio import AudioConverter
-from morag.pipeline.conversion.converters.image import ImageConverter
 from morag.pipeline.conversion.converters.video import VideoConverter
 from morag.pipeline.conversion.converters.youtube import YoutubeConverter
 from morag.pipeline.conversion.youtube_sources import Captions, Download
@@ -45,8 +41,8 @@ def given(path: Path | None, content_type: ContentType, work_dir: Path, **option
 
 
 def convert(converter: Converter, path: Path, steps: Steps | None = None, *, language: str = "") -> Document:
-    kinds = {AudioConverter: ContentType.AUDIO, VideoConverter: ContentType.VIDEO, ImageConverter: ContentType.IMAGE}
-    content_type = kinds[type(converter)]  # pyright: ignore[reportArgumentType] - one of the three
+    kinds = {AudioConverter: ContentType.AUDIO, VideoConverter: ContentType.VIDEO}
+    content_type = kinds[type(converter)]  # pyright: ignore[reportArgumentType] - one of the two
     report = (Steps() if steps is None else steps).report
     return converter.convert(given(path, content_type, path.parent, language=language), report)
 
@@ -204,85 +200,6 @@ def test_a_film_cut_off_is_a_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "cut.mp4"
     path.write_bytes((SAMPLES / "clip.mp4").read_bytes()[:60_000])
     assert refusal(VideoConverter(), path).code == "broken_file"
-
-
-# pictures
-
-
-def test_a_scan_is_read_with_the_place_of_each_paragraph() -> None:
-    found = convert(ImageConverter(), SAMPLES / "scan.png")
-    assert "the barometer fell to 961 hectopascals" in found.markdown
-    assert found.markdown.startswith("# KEEPER'S LOGBOOK")
-    place = place_of(found, "961")
-    assert place.page == 1
-    left, top, right, bottom = place.bbox
-    assert 0 < left < right < 1
-    assert 0.2 < top < bottom < 0.5
-    assert found.metadata == {"width": 1100, "height": 900, "format": "PNG", "pages": 1}
-
-
-def test_each_page_of_a_tiff_is_read(tmp_path: Path) -> None:
-    scan = Image.open(SAMPLES / "scan.png").convert("L")
-    scan.crop((0, 0, 1100, 140)).save(
-        tmp_path / "fax.tiff", save_all=True, append_images=[scan.crop((0, 500, 1100, 620))]
-    )
-    steps = Steps()
-    found = convert(ImageConverter(), tmp_path / "fax.tiff", steps)
-    assert (place_of(found, "LOGBOOK").page, place_of(found, "Signed").page) == (1, 2)
-    assert (0.5, "reading", "page 2 of 2") in steps
-
-
-def test_a_photo_taken_sideways_is_turned_upright(tmp_path: Path) -> None:
-    turned = Image.open(SAMPLES / "scan.png").convert("RGB").rotate(90, expand=True)
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    turned.save(tmp_path / "photo.jpg", exif=exif)
-    found = convert(ImageConverter(), tmp_path / "photo.jpg")
-    assert "961 hectopascals" in found.markdown
-    assert (found.metadata["width"], found.metadata["height"]) == (1100, 900)
-
-
-@pytest.mark.parametrize("kind", ["webp", "bmp", "gif"])
-def test_other_kinds_of_pictures_are_read(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"scan.{kind}"
-    Image.open(SAMPLES / "scan.png").crop((0, 190, 1100, 300)).save(path)
-    assert "961 hectopascals" in convert(ImageConverter(), path).markdown
-
-
-def test_a_picture_without_text_is_empty_but_no_error(tmp_path: Path) -> None:
-    Image.new("RGB", (80, 60), "green").save(tmp_path / "green.png")
-    assert convert(ImageConverter(), tmp_path / "green.png").markdown == ""
-
-
-def png_of(width: int, height: int) -> bytes:
-    """The head of a PNG that claims to be this large."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
-        + chunk(b"IEND", b"")
-    )
-
-
-@pytest.mark.parametrize("side", [10_000, 100_000])
-def test_a_picture_made_to_fill_the_memory_is_refused_before_it_is_decoded(tmp_path: Path, side: int) -> None:
-    path = tmp_path / "bomb.png"
-    path.write_bytes(png_of(side, side))
-    assert refusal(ImageConverter(), path).code == "too_large"
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"no picture", (SAMPLES / "scan.png").read_bytes()[:5000], png_of(40, 40)[:-30]]
-)
-def test_a_damaged_picture_is_a_broken_file(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "broken.png"
-    path.write_bytes(content)
-    assert refusal(ImageConverter(), path).code == "broken_file"
 
 
 # YouTube
