@@ -27,8 +27,8 @@ from morag.protocol import SegmentMessage
 from morag.settings import Settings
 from morag.worker.host import model_paths
 from morag.worker.runner import STALL_S
-from morag.worker.sandbox import ConversionJob, Sandbox
-from morag.worker.verdict import ChildFailure
+from morag.worker.sandbox.sandbox import ConversionJob, Sandbox
+from morag.worker.sandbox.verdict import ChildFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

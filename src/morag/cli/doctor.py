@@ -18,7 +18,7 @@ from morag.domain.errors import MoragError
 from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.registry import FORMATS, available, install_command, missing
 from morag.settings import GIB, Settings
-from morag.worker.probe import describe, probe
+from morag.worker.sandbox.probe import describe, probe
 
 _OLDEST_PYTHON = (3, 11)
 _MARKS = {"ok": "ok", "note": "note", "bad": "BAD"}

@@ -1,6 +1,8 @@
 """`morag serve`: the API in this process, until Ctrl-C; then what runs is given back and everything is closed."""
 
 import asyncio
+import contextlib
+import logging
 import signal
 import socket
 import sys
@@ -63,6 +65,7 @@ def run(**given: object) -> int:
     """Serve with the settings, those given first, until told to stop; the exit status. Raises StartupError."""
     settings = load(**{name: value for name, value in given.items() if value is not None})
     configure(level=settings.log_level)
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its news are told below, in one line
     signal.signal(signal.SIGTERM, _leave)
     with _bound(settings) as listening:
         port = int(listening.getsockname()[1])
@@ -80,13 +83,13 @@ def run(**given: object) -> int:
             timeout_graceful_shutdown=DRAIN_S,
         )
         try:
-            asyncio.run(_Server(config, url_of(settings.host, port)).serve([listening]))
-        except KeyboardInterrupt:
-            say("MoRAG has stopped.")
+            with contextlib.suppress(KeyboardInterrupt):  # how it is told to stop; all is closed by now
+                asyncio.run(_Server(config, url_of(settings.host, port)).serve([listening]))
         except SystemExit:
             if watched.error:
                 raise watched.error from None
             raise
+    say("MoRAG has stopped.")
     return 0
 
 

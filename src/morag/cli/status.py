@@ -31,7 +31,9 @@ def cancel(task_id: str, *, as_json: bool) -> int:
 
 async def _cancel(task_id: str) -> JsonObject:
     async with client_of(load()) as client:
-        return await client.post(f"/api/tasks/{task_id}/cancel")
+        await client.post(f"/api/tasks/{task_id}/cancel")
+        status = await client.get(f"/api/v1/status/{task_id}")
+    return {"task_id": task_id, "status": status.get("status")}
 
 
 async def _list(limit: int, *, as_json: bool) -> int:
