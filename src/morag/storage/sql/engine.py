@@ -135,7 +135,7 @@ class Engine:
         except Exception as error:
             if not self._connection.in_transaction:
                 raise  # a full disk and the like undo the whole group
-            job.error = error
+            job.error = _translated(error)
             self._connection.execute("ROLLBACK TO act")
         self._connection.execute("RELEASE act")
         if job.error is None:
