@@ -18,7 +18,7 @@ import httpx2
 from demo_client import Morag
 from demo_screen import Lines, Screen
 from demo_server import NotStarted, morag, pages
-from world import QUESTIONS
+from world import QUESTIONS, Question
 
 SAMPLES = Path(__file__).parent / "samples"
 KINDS = {
@@ -38,11 +38,12 @@ TOP = 3
 """The file that answers a question must be among so many hits."""
 INTERRUPTED = 130
 GO_ON = """
-  morag serve                      your own server, on http://127.0.0.1:8000 (.venv/bin/morag, or make serve)
-  morag ingest ~/Documents         make everything in a folder searchable
-  morag search "your question"     find it again, with page, slide, sheet or second
+  source .venv/bin/activate        so that the shell knows morag
+  morag serve                      your own server, on http://127.0.0.1:8000
+  morag ingest ~/Documents         make all in a folder searchable
+  morag search "your question"     find it, with page, sheet or second
   morag process FILE               Markdown of one file, without a server
-  morag doctor                     what can be converted here, and what is missing
+  morag doctor                     what can be converted here
 """
 
 
@@ -93,7 +94,7 @@ async def _tour(screen: Screen, url: str, page_url: str) -> bool:
         server = Morag(http)
         documents = await _ingest_all(screen, server, page_url)
         await _show_markdown(screen, server, documents)
-        found = [await _ask(screen, server, question.text, question.file) for question in QUESTIONS]
+        found = [await _ask(screen, server, question) for question in QUESTIONS]
     screen.heading(f"{sum(found)} of {len(found)} questions found the file that answers them.")
     return all(found) and len(documents) == len(KINDS)
 
@@ -104,7 +105,7 @@ async def _ingest_all(screen: Screen, server: Morag, page_url: str) -> dict[str,
     began = perf_counter()
     with screen.lines() as lines:
         ids = await asyncio.gather(*[_ingest(lines, server, name, page_url) for name in KINDS])
-    screen.say(f"  all searchable after {perf_counter() - began:.1f} s")
+    screen.say(f"  {sum(map(bool, ids))} of {len(ids)} searchable after {perf_counter() - began:.1f} s")
     return {name: document_id for name, document_id in zip(KINDS, ids, strict=True) if document_id}
 
 
@@ -129,13 +130,13 @@ async def _show_markdown(screen: Screen, server: Morag, documents: dict[str, str
         screen.markdown(name, KINDS[name], await server.markdown(document_id), MARKDOWN_LINES)
 
 
-async def _ask(screen: Screen, server: Morag, question: str, file: str) -> bool:
+async def _ask(screen: Screen, server: Morag, question: Question) -> bool:
     """Ask, show the hits; whether the file that answers is among them."""
-    hits = await server.search(question, limit=TOP)
-    screen.hits(question, hits, file)
-    is_found = any(str(hit["source"]).rpartition("/")[2] == file for hit in hits)
+    hits = await server.search(question.text, limit=TOP)
+    screen.hits(question, hits)
+    is_found = any(str(hit["source"]).rpartition("/")[2] == question.file for hit in hits)
     if not is_found:
-        screen.say(f"  ✗ the answer stands in {file}, which is not among them", style="red")
+        screen.say(f"  ✗ the answer stands in {question.file}, which is not among them", style="red")
     return is_found
 
 

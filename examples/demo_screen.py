@@ -10,9 +10,10 @@ from rich.padding import Padding
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
+from world import Question
 
 NAME_WIDTH = 14
-PASSAGE_CHARS = 300
+PASSAGE_CHARS = 240
 
 
 class Lines:
@@ -87,17 +88,27 @@ class Screen:
             Panel(body, title=f"{name} ({kind})", title_align="left", border_style="cyan", padding=(0, 1))
         )
 
-    def hits(self, question: str, hits: Sequence[dict[str, Any]], expected: str) -> None:
-        """A question and where its answers stand."""
-        self.heading(f"? {question}")
+    def hits(self, question: Question, hits: Sequence[dict[str, Any]]) -> None:
+        """A question, where its answers stand, and the passage itself."""
+        self.heading(f"? {question.text}")
         for n, hit in enumerate(hits, start=1):
-            where = " · ".join(part for part in (str(hit["source"]).rpartition("/")[2], place(hit)) if part)
-            mark = " ←" if where.startswith(expected) else ""
-            self.say(f"  {n}. {where}  ({hit['score']:.3f}){mark}", style="green" if mark else "")
-            passage = " ".join(str(hit["text"]).split())
-            if n == 1 or mark:
-                cut = passage[:PASSAGE_CHARS] + ("…" if len(passage) > PASSAGE_CHARS else "")
-                self._console.print(Padding(Text(cut, style="dim"), (0, 0, 0, 5)))
+            source = str(hit["source"]).rpartition("/")[2]
+            is_expected = source == question.file
+            where = " · ".join(part for part in (source, place(hit)) if part)
+            line = Text(f"  {n}. {where}  {hit['score']:.2f}", style="green" if is_expected else "dim")
+            self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
+            if n == 1 or is_expected:
+                self._console.print(Padding(passage(str(hit["text"]), question.answer), (0, 0, 0, 5)))
+
+
+def passage(text: str, answer: str) -> Text:
+    """A piece of the text, with the answer in it where it stands there word for word."""
+    words = " ".join(text.split())
+    start = max(0, words.lower().find(answer.lower()) - PASSAGE_CHARS // 2)
+    end = start + PASSAGE_CHARS
+    shown = Text(("…" if start else "") + words[start:end] + ("…" if end < len(words) else ""))
+    shown.highlight_words([answer], "bold yellow", case_sensitive=False)
+    return shown
 
 
 def place(hit: dict[str, Any]) -> str:
