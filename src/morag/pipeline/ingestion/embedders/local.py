@@ -13,6 +13,7 @@ from morag.pipeline.ingestion.embedders.model_files import AUTO, ModelFiles, loc
 
 MAX_TOKENS = 256
 """What all-MiniLM-L6-v2 was trained to read, [CLS] and [SEP] among them."""
+AUTO_DIMENSIONS = 384
 _TOKENIZED = 1_000
 """Texts tokenized at once: each holds some 40 bytes to the token until it is counted."""
 
@@ -69,10 +70,14 @@ class LocalEmbedder:
         """Name and version. Raises Unavailable if the model's files are not there."""
         return f"{self._files.name}@{self._files.version}"
 
-    @cached_property
+    @property
     def dimensions(self) -> int:
-        """Length of each vector: 384 for `auto`."""
-        return 384 if self._asked == AUTO else len(self.embed_query("x"))
+        """Length of each vector: 384 for `auto`, else as the model says, which loads it."""
+        return AUTO_DIMENSIONS if self._asked == AUTO else self._asked_dimensions
+
+    @cached_property
+    def _asked_dimensions(self) -> int:
+        return len(self.embed_query("x"))
 
     @property
     def max_tokens(self) -> int:
