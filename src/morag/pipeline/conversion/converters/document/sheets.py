@@ -88,15 +88,15 @@ def _rows(book: Workbook, formulas: Workbook | None, at: int) -> Iterator[_Row]:
     """The rows of a sheet as shown; a formula without a value by itself."""
     sheet = book.worksheets[at]
     sheet.reset_dimensions()
-    valued = _cells(sheet.iter_rows(max_col=MAX_COLUMNS))
+    valued = _cells(sheet.iter_rows())
     if formulas is None:
-        yield from ([shown(one) for one in row] for row in valued)
+        yield from ([shown(one) for one in row[:MAX_COLUMNS]] for row in valued)
         return
     other = formulas.worksheets[at]
     other.reset_dimensions()
-    written = _cells(other.iter_rows(max_col=MAX_COLUMNS))
+    written = _cells(other.iter_rows())
     for row, source in zip(valued, written, strict=False):
-        yield [shown(one) or shown(formula) for one, formula in zip(row, source, strict=False)]
+        yield [shown(one) or shown(formula) for one, formula in zip(row[:MAX_COLUMNS], source, strict=False)]
 
 
 def _cells(rows: object) -> Iterator[Sequence[Valued]]:

@@ -69,25 +69,26 @@ class PageReader:
         """Words in the order pdfium finds them; blanks and jumps part them."""
         raw, rect = self._raw, self._raw.FS_RECTF()
         unicode_of, box_of = raw.FPDFText_GetUnicode, raw.FPDFText_GetLooseCharBox
+        handle = text_page.raw  # what ctypes takes as it is; this loop runs for every letter
         word: _Letters | None = None
-        for index in range(raw.FPDFText_CountChars(text_page)):
-            code = unicode_of(text_page, index)
+        for index in range(raw.FPDFText_CountChars(handle)):
+            code = unicode_of(handle, index)
             char = "-" if code in _HYPHENS else chr(code) if code < 0x110000 else ""
             if not char.strip() or (code < 32 and code not in _HYPHENS) or 0xD800 <= code <= 0xDFFF:
                 if word is not None and (char.isspace() or code < 32):
                     yield word
                     word = None
                 continue
-            box_of(text_page, index, rect)
-            box = Box(rect.left, -rect.top, rect.right, -rect.bottom)
+            box_of(handle, index, rect)
+            box = (rect.left, -rect.top, rect.right, -rect.bottom)
             if word is not None and _parts(word, box):
                 yield word
                 word = None
             if word is None:
-                word = self._begin(text_page, index, char, box)
+                word = self._begin(handle, index, char, Box(*box))
             else:
                 word.text.append(char)
-                word.box = Box.around((word.box, box))
+                word.box = _widened(word.box, box)
         if word is not None:
             yield word
 
@@ -145,11 +146,20 @@ class PageReader:
                 return Box(box.left - left, top - high, box.right - left, top - low)
 
 
-def _parts(word: _Letters, box: Box) -> bool:
+def _parts(word: _Letters, box: tuple[float, float, float, float]) -> bool:
     """Whether the next letter is too far off to belong to the word."""
-    size = max(word.size, 1.0)
+    left, top, right, bottom = box
+    word_left, word_top, word_right, word_bottom = word.box
+    reach = JUMP * max(word.size, 1.0)
     if word.angle % 2:
-        gap = max(box.top - word.box.bottom, word.box.top - box.bottom)
-        return gap > JUMP * size or box.right < word.box.left or box.left > word.box.right
-    gap = max(box.left - word.box.right, word.box.left - box.right)
-    return gap > JUMP * size or not word.box.shares_rows_with(box, 0.3)
+        is_beside = right >= word_left and left <= word_right
+        return not is_beside or top - word_bottom > reach or word_top - bottom > reach
+    if left - word_right > reach or word_left - right > reach:
+        return True
+    overlap = min(bottom, word_bottom) - max(top, word_top)
+    return overlap <= 0.3 * min(bottom - top, word_bottom - word_top)
+
+
+def _widened(box: Box, letter: tuple[float, float, float, float]) -> Box:
+    left, top, right, bottom = letter
+    return Box(min(box[0], left), min(box[1], top), max(box[2], right), max(box[3], bottom))
