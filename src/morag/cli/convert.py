@@ -18,6 +18,7 @@ from morag.cli.progress import Board, Line, board
 from morag.cli.targets import targets
 from morag.domain.content import ContentType, Document
 from morag.domain.errors import MoragError
+from morag.domain.failure import AttemptFailed
 from morag.domain.identity import ANONYMOUS
 from morag.domain.json import JsonObject
 from morag.pipeline.conversion.detect import check_source_type, detect
@@ -25,10 +26,9 @@ from morag.pipeline.conversion.registry import validate_options
 from morag.pipeline.ports import Detected
 from morag.protocol import SegmentMessage
 from morag.settings import Settings
-from morag.worker.host import model_paths
+from morag.worker.host import sandbox_for
 from morag.worker.runner import STALL_S
 from morag.worker.sandbox.sandbox import ConversionJob, Sandbox
-from morag.worker.sandbox.verdict import ChildFailure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class _Workshop:
                 document = await self._convert(given, line)
                 if target:
                     await asyncio.to_thread(_write, target, document.markdown)
-            except (MoragError, ChildFailure) as raised:
+            except (MoragError, AttemptFailed) as raised:
                 error = _plain(raised)
                 line.failed(f"{error.message} ({error.code})" + (f" {error.hint}" if error.hint else ""))
                 return Made(input=given, target=target, error=error)
@@ -157,9 +157,7 @@ async def _run(
 async def _workshop(content_type: ContentType | None, options: JsonObject) -> AsyncGenerator[_Workshop]:
     settings = settings_with_quiet_log()
     async with standalone(settings) as base:
-        sandbox = Sandbox(
-            root=base.folder / "work", memory_bytes=settings.child_memory_bytes, read_only=model_paths(settings)
-        )
+        sandbox = sandbox_for(settings, base.folder / "work")
         await sandbox.start()
         try:
             yield _Workshop(
@@ -182,7 +180,7 @@ def _write(target: Path, markdown: str) -> None:
         raise MoragError(f"{target} cannot be written: {error.strerror}.", code="cannot_write") from None
 
 
-def _plain(error: MoragError | ChildFailure) -> MoragError:
+def _plain(error: MoragError | AttemptFailed) -> MoragError:
     if isinstance(error, MoragError):
         return error
     failure = error.failure
