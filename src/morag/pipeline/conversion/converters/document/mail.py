@@ -3,7 +3,7 @@
 import email
 import email.policy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.message import EmailMessage, MIMEPart
 
 from morag.domain.content import Document
@@ -130,7 +130,8 @@ def _converted(attachment: _Attachment, at: int, given: ConversionInput) -> Docu
     path = work_dir.with_suffix(".bin")
     path.write_bytes(attachment.content)
     detected = detect(path, filename=attachment.name, media_type=attachment.media_type)
-    inner = ConversionInput(
+    inner = replace(
+        given,
         path=path,
         filename=attachment.name,
         detected=detected,
