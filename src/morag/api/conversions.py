@@ -22,7 +22,8 @@ from morag.domain.errors import ConversionError, FetchRefused, InvalidRequest, M
 from morag.domain.json import Json, JsonObject
 from morag.domain.task import Task, TaskState
 
-_MARKDOWN = re.compile(r"(?:^|,)\s*text/markdown\s*(?:;(?!\s*q=0(?:\.0*)?\s*(?:,|$))[^,]*)?(?:,|$)", re.IGNORECASE)
+_MARKDOWN = "text/markdown"
+_REFUSES = re.compile(r"q=0(\.0*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ async def answer(asked: Asked, request: Request) -> Response:
     if task.state is not TaskState.COMPLETED:
         raise TaskEnded(task)
     result = await answers.conversion(task, asked.system.blobs)
-    if _MARKDOWN.search(asked.http.headers.get("accept", "")):
+    if prefers_markdown(asked.http.headers.get("accept", "")):
         return Response(str(result["content"]), media_type="text/markdown")
     return await _as_json(result, 200)
 
@@ -68,6 +69,15 @@ async def answer_batch(asked: Asked, items: Sequence[UrlConversion]) -> Response
         results.append(found)
     is_done = all(task.state.is_terminal for task in ended)
     return await _as_json({"results": results}, 200 if is_done else 202)
+
+
+def prefers_markdown(accept: str) -> bool:
+    """Whether an Accept header names Markdown, and does not name it to refuse it."""
+    ranges = (part.split(";") for part in accept.lower().split(","))
+    return any(
+        name.strip() == _MARKDOWN and not any(_REFUSES.fullmatch(parameter.strip()) for parameter in parameters)
+        for name, *parameters in ranges
+    )
 
 
 def accepted(task: Task) -> JSONResponse:

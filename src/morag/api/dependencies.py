@@ -1,5 +1,6 @@
 """What routes are handed: the system behind them, and who asks. `caller` is the one place that decides who that is."""
 
+import re
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Annotated, cast
@@ -15,6 +16,7 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="morag"'}
 
 _ANYBODY = Caller(user_id=ANONYMOUS, scopes=frozenset({Scope.SUBMIT}))
+_HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\[\]:/@\s]+?)\.?)(?::\d{1,5})?")
 _FORWARDED = ("forwarded", "x-forwarded-")
 
 
@@ -56,11 +58,9 @@ def is_loopback(host: str) -> bool:
 
 
 def host_name(request: Request) -> str:
-    """The Host header without its port and brackets, in lower case; empty if there is none."""
-    host = request.headers.get("host", "").lower()
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].removesuffix(".")
+    """The Host header without its port and brackets, in lower case; empty if it is not there or not one."""
+    found = _HOST.fullmatch(request.headers.get("host", "").lower())
+    return found["v6"] or found["name"] if found else ""
 
 
 def idempotency_key(

@@ -42,10 +42,10 @@ STATUS: Mapping[str | type[MoragError], int] = {
     "unknown_option": 400,
     "bad_option": 400,
     "empty_file": 400,
-    "missing_document": 400,
     "too_large": 413,
-    "out_of_memory": 413,
-    "task_timeout": 504,
+    "zip_bomb": 413,
+    "decompression_bomb": 413,
+    "child_not_started": 503,
     "disk_full": 507,
     "internal_error": 500,
     # by kind, of which the first that fits counts

@@ -201,7 +201,7 @@ async def _store(parts: _Parts, head: _Head, filename: bytes | None, blobs: Rece
     try:
         sha256, size_bytes = await blobs.receive(blocks, max_bytes=max_bytes)
     except InvalidRequest as error:
-        raise InvalidRequest(error.message, code=error.code, hint=error.hint, field=FILE) from None
+        raise InvalidRequest(error.message, code=error.code, hint=error.hint, field=error.field or FILE) from None
     return Source(sha256=sha256, size_bytes=size_bytes, filename=safe_name(filename), media_type=head.media_type)
 
 
