@@ -1,6 +1,7 @@
 """The database file: its migrations, its backups, files that are not ours."""
 
 import asyncio
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 import uuid_utils
 
 from morag.domain.errors import SchemaTooNew, StartupError
-from morag.domain.task import NewTask
-from morag.storage.host import SystemClock
+from morag.domain.task import Completed, Lease, NewTask, Offers, Parked
+from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
-from morag.storage.sql.connection import connect
+from morag.storage.sql.connection import connect, patiently
 from morag.storage.sql.database import Database, open_database
 from morag.storage.sql.migrate import Migration, known_migrations, migrate
 
@@ -149,3 +150,28 @@ def test_two_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
 
     asyncio.run(both())
     assert known_migrations()[-1].number == version(tmp_path / "morag.db")
+
+
+async def test_sweep_wakes_a_parent_whose_count_of_children_was_lost(tmp_path: Path) -> None:
+    path, worker = tmp_path / "morag.db", this_worker("test")
+    database = await opened(path)
+
+    async def claim() -> Lease:
+        (lease,) = await database.tasks.claim(
+            lanes=["celery"], worker=worker, claim_id=new_task().id, n=1, lease_s=30.0, offers=Offers(namespace="test")
+        )
+        return lease
+
+    await database.tasks.submit([new_task()])
+    parent = await claim()
+    child = replace(new_task(), step="one")
+    await database.tasks.park(parent.task.id, parent.fence, Parked(children=(child,)))
+    damage = connect(path)
+    patiently(lambda: damage.execute("UPDATE tasks SET open_children = 5 WHERE state = 'waiting'"))
+    damage.close()
+    lease = await claim()
+    await database.tasks.settle(lease.task.id, lease.fence, Completed(result=1))
+    assert (await database.tasks.sweep()).unparked == 1
+    again = await claim()
+    assert (again.task.id, set(again.children)) == (parent.task.id, {"one"})
+    await database.close()

@@ -33,9 +33,6 @@ IDEMPOTENCY_S = 86_400.0
 INLINE_RESULT_BYTES = 256 * 1024
 """The largest result kept in the record, as JSON in UTF-8; larger ones are blobs."""
 
-HOLDABLE = frozenset({TaskState.PENDING, TaskState.RUNNING})
-"""States in which a lease may be current: running, or pending after it expired."""
-
 _STEPS = 16
 LAST_RANK = 3 * _STEPS
 """Beyond every rank."""
