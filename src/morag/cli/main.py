@@ -217,6 +217,8 @@ def reindex(*, as_json: AsJson = False) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command of the arguments and exit with its status."""
+    # ONNX Runtime reports to its maker from its import on, unless told not to before
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     words = sys.argv[1:] if arguments is None else list(arguments)
     try:
         app(words, prog_name="morag")

@@ -99,7 +99,9 @@ async def test_a_server_that_stays_busy_is_given_up() -> None:
 
 async def test_a_broken_event_stream_is_taken_up_where_it_broke() -> None:
     first = httpx2.Response(
-        200, headers={"content-type": "text/event-stream"}, stream=Cut(b'retry: 1000\n\nid: 1\ndata: {"n": 1}\n\nid: 2\ndata: {"n"')
+        200,
+        headers={"content-type": "text/event-stream"},
+        stream=Cut(b'retry: 1000\n\nid: 1\ndata: {"n": 1}\n\nid: 2\ndata: {"n"'),
     )
     server = Server(first, stream('id: 2\ndata: {"n": 2}\n\n'))
     async with Client(NEAR, None, transport=server) as client:
