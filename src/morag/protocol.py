@@ -111,6 +111,7 @@ class ChildJob(BaseModel):
     media_type: str
     url: str | None
     options: dict[str, JsonValue]
+    speech_model: str
 
 
 class ChildProgress(BaseModel):

@@ -176,7 +176,7 @@ def test_a_playlist_does_not_make_the_decoder_open_other_files(
 def test_a_clip_tells_what_is_said_and_what_is_on_the_screen() -> None:
     steps = Steps()
     found = convert(VideoConverter(), SAMPLES / "clip.mp4", steps)
-    assert "put on your life jacket" in found.markdown
+    assert "lifeboat holds 14 people" in found.markdown
     assert found.markdown.count("Holds fourteen people") == 1
     assert place_of(found, "Call on channel 72").start_s == pytest.approx(10, abs=1)
     assert (found.metadata["width"], found.metadata["height"]) == (640, 360)
@@ -240,7 +240,7 @@ def test_a_network_without_youtube_is_told_with_advice(tmp_path: Path, monkeypat
 
 
 def test_the_model_is_loaded_once() -> None:
-    speech.warm()
+    speech.speech_models.load(speech.speech_models.AUTO)
     first = sys.modules["faster_whisper"]
     loads = speech.speech_models.load.cache_info().misses
     convert(AudioConverter(), SAMPLES / "speech.mp3")

@@ -17,12 +17,11 @@ import psutil
 import pytest
 
 from morag.domain.content import ContentType, Document
-from morag.domain.failure import FailureType
+from morag.domain.failure import AttemptFailed, FailureType
 from morag.domain.json import Json
 from morag.pipeline.ports import Detected, ReportProgress
-from morag.worker import probe
-from morag.worker.sandbox import ConversionJob, Sandbox
-from morag.worker.verdict import ChildFailure
+from morag.worker.sandbox import probe
+from morag.worker.sandbox.sandbox import ConversionJob, Sandbox
 
 HERE = Path(__file__).parent
 MIB = 1024**2
@@ -157,7 +156,7 @@ async def test_nothing_is_left_of_a_job_without_warm_children(bench: Bench) -> N
 
 
 async def test_input_at_fault_is_final_with_the_converters_own_words(bench: Bench) -> None:
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.run("refuse")
     failure = raised.value.failure
     assert (failure.type, failure.code, failure.is_final) == (FailureType.PROCESSING_ERROR, "empty_file", True)
@@ -165,7 +164,7 @@ async def test_input_at_fault_is_final_with_the_converters_own_words(bench: Benc
 
 
 async def test_bug_of_a_converter_is_not_final_and_shows_no_path(bench: Bench) -> None:
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.run("break_down")
     failure = raised.value.failure
     assert (failure.type, failure.code, failure.is_final) == (FailureType.PROCESSING_ERROR, "converter_error", False)
@@ -175,7 +174,7 @@ async def test_bug_of_a_converter_is_not_final_and_shows_no_path(bench: Bench) -
 
 @pytest.mark.parametrize(("act", "words"), [("crash", "SIGSEGV"), ("leave", "exit code 3")])
 async def test_crash_says_how_the_child_died(bench: Bench, act: str, words: str) -> None:
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.run(act)
     failure = raised.value.failure
     assert (failure.type, failure.code) == (FailureType.PROCESSING_ERROR, "child_crashed")
@@ -186,7 +185,7 @@ async def test_child_killed_from_outside_is_a_crash(bench: Bench) -> None:
     running = asyncio.create_task(bench.run("hang"))
     await until(children)
     os.kill(children()[0].pid, signal.SIGKILL)
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await running
     assert (raised.value.failure.code, "SIGKILL" in raised.value.failure.message) == ("child_crashed", True)
 
@@ -194,7 +193,7 @@ async def test_child_killed_from_outside_is_a_crash(bench: Bench) -> None:
 @pytest.mark.parametrize("act", ["eat_memory", "let_child_eat_memory", "run_out_of_memory"])
 async def test_too_much_memory_is_exhaustion(start: Start, act: str) -> None:
     bench = await start(memory_bytes=200 * MIB)
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.run(act)
     failure = raised.value.failure
     assert (failure.type, failure.code) == (FailureType.RESOURCE_EXHAUSTION, "child_out_of_memory")
@@ -203,7 +202,7 @@ async def test_too_much_memory_is_exhaustion(start: Start, act: str) -> None:
 
 async def test_too_many_temporary_files_are_exhaustion(start: Start) -> None:
     bench = await start(disk_bytes=20 * MIB)
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.run("fill_the_disk")
     failure = raised.value.failure
     assert (failure.type, failure.code) == (FailureType.RESOURCE_EXHAUSTION, "child_out_of_disk")
@@ -211,14 +210,14 @@ async def test_too_many_temporary_files_are_exhaustion(start: Start) -> None:
 
 @pytest.mark.parametrize("act", ["spin", "hold_the_lock", "keep_reporting", "flood"])
 async def test_running_time_over_is_a_timeout(bench: Bench, act: str) -> None:
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.sandbox.convert(replace(bench.job(act), timeout_s=1.0), ignore)
     assert (raised.value.failure.type, raised.value.failure.code) == (FailureType.TASK_TIMEOUT, "task_timeout")
     assert children() == []
 
 
 async def test_silence_is_a_timeout_that_names_the_stage(bench: Bench) -> None:
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.sandbox.convert(replace(bench.job("hang"), stall_s=0.3), ignore)
     failure = raised.value.failure
     assert (failure.type, failure.code) == (FailureType.TASK_TIMEOUT, "no_progress")
@@ -227,7 +226,7 @@ async def test_silence_is_a_timeout_that_names_the_stage(bench: Bench) -> None:
 @pytest.mark.parametrize("left", ["garbage", "nothing", "link", "pipe", "swapped"])
 async def test_what_is_no_document_is_a_bad_result(bench: Bench, tmp_path: Path, left: str) -> None:
     (tmp_path / "document.json").write_text('{"markdown":"secret","content_type":"web","media_type":"","metadata":{}}')
-    with pytest.raises(ChildFailure) as raised:
+    with pytest.raises(AttemptFailed) as raised:
         await bench.run("lie", left=left, secret=str(tmp_path / "document.json"))
     assert (raised.value.failure.type, raised.value.failure.code) == (FailureType.PROCESSING_ERROR, "bad_result")
 
@@ -350,7 +349,7 @@ async def test_child_with_network_is_never_used_without(start: Start) -> None:
 async def test_child_that_failed_on_bad_input_stays_warm(start: Start) -> None:
     bench = await start(warm=1)
     first = await bench.identity()
-    with pytest.raises(ChildFailure):
+    with pytest.raises(AttemptFailed):
         await bench.run("refuse")
     assert (await bench.identity())["child"] == first["child"]
 
@@ -358,7 +357,7 @@ async def test_child_that_failed_on_bad_input_stays_warm(start: Start) -> None:
 async def test_child_that_broke_down_is_not_used_again(start: Start) -> None:
     bench = await start(warm=1)
     first = await bench.identity()
-    with pytest.raises(ChildFailure):
+    with pytest.raises(AttemptFailed):
         await bench.run("break_down")
     assert (await bench.identity())["child"] != first["child"]
 

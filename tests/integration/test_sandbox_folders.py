@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from morag.worker.folders import ChildFolder, WorkRoot
+from morag.worker.sandbox.folders import ChildFolder, WorkRoot
 
 
 @pytest.fixture

@@ -82,7 +82,7 @@ class Handlers:
         path = self.blobs.path(fetched.sha256)
         detected = await asyncio.to_thread(detect, path, filename=fetched.filename, media_type=fetched.media_type)
         if isinstance(wanted, str):
-            check_source_type(detected, ContentType(wanted))
+            detected = check_source_type(detected, ContentType(wanted))
         args: JsonObject = {
             "source": asdict(fetched),
             "url": fetched.url,

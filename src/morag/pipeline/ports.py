@@ -33,6 +33,8 @@ class ConversionInput:
     options: JsonObject
     work_dir: Path
     """An empty folder of its own for anything temporary."""
+    speech_model: str = "auto"
+    """The operator's choice (MORAG_WHISPER_MODEL): `auto`, a name, or a folder with CTranslate2 weights."""
     depth: int = 0
     """How many inputs it lies in: 1 for the attachment of a mail."""
 

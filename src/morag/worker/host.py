@@ -8,10 +8,12 @@ from pathlib import Path
 
 from morag import bootstrap
 from morag.bootstrap import System
+from morag.domain.errors import ConversionError
+from morag.pipeline.conversion.speech_models import choose
 from morag.settings import Settings
 from morag.telemetry import log
 from morag.worker.runner import Runner
-from morag.worker.sandbox import Sandbox
+from morag.worker.sandbox.sandbox import Sandbox
 
 
 @asynccontextmanager
@@ -21,9 +23,7 @@ async def open_system(settings: Settings) -> AsyncGenerator[System]:
     Raises StartupError with what to change.
     """
     async with bootstrap.opened(settings) as parts:
-        sandbox = Sandbox(
-            root=settings.data_dir / "work", memory_bytes=settings.child_memory_bytes, read_only=model_paths(settings)
-        )
+        sandbox = sandbox_for(settings, settings.data_dir / "work")
         await sandbox.start()
         try:
             runner = Runner(
@@ -42,10 +42,24 @@ async def open_system(settings: Settings) -> AsyncGenerator[System]:
             await sandbox.close()
 
 
-def model_paths(settings: Settings) -> list[Path]:
-    """Model files outside the installed packages that a child must be able to read."""
-    named = Path(settings.whisper_model).expanduser()
-    return [named] if named.is_absolute() and named.exists() else []
+def sandbox_for(settings: Settings, root: Path) -> Sandbox:
+    """A sandbox as the settings want it, its folders under `root`."""
+    return Sandbox(
+        root=root,
+        memory_bytes=settings.child_memory_bytes,
+        warm=settings.workers,
+        read_only=_model_paths(settings),
+        speech_model=settings.whisper_model,
+    )
+
+
+def _model_paths(settings: Settings) -> list[Path]:
+    """Where the speech model's weights lie, so that conversions are let in; none if there is no such model."""
+    try:
+        return list(choose(settings.whisper_model).reads())
+    except ConversionError as error:
+        log.warning("speech_model_missing", reason=error.message, hint=error.hint)
+        return []
 
 
 @asynccontextmanager

@@ -24,8 +24,6 @@ NO_SPEECH = 0.6
 MOST_REPETITIVE = 2.4
 """Text that compresses better than this is a loop of the model, not speech (the bound Whisper itself uses)."""
 
-_model = speech_models.AUTO
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Utterance:
@@ -47,31 +45,24 @@ class Transcript:
     duration_s: float
 
 
-def use(model: str) -> None:
-    """Let this process hear with another model: `auto`, a name, or a folder with CTranslate2 weights."""
-    global _model  # noqa: PLW0603 - one setting per process, made before the first conversion
-    _model = model
-
-
-def warm() -> None:
-    """Load the model now, so that the first recording does not wait for it."""
-    speech_models.load(_model)
-
-
 def transcribe(
-    blocks: Iterable[Block], *, language: str | None = None, on_progress: Callable[[float], None] = lambda _: None
+    blocks: Iterable[Block],
+    *,
+    model: str = speech_models.AUTO,
+    language: str | None = None,
+    on_progress: Callable[[float], None] = lambda _: None,
 ) -> Transcript:
     """What is said in consecutive blocks; `on_progress` is told the seconds done.
 
     The language is heard in the first block with speech unless it is given. Raises ConversionError: `model_missing`,
     `language_not_supported`.
     """
-    name, model = speech_models.load(_model)
-    _check_language(name, model, language)
+    name, engine = speech_models.load(model)
+    _check_language(name, engine, language)
     said: list[Utterance] = []
     heard, end = language, 0.0
     for block in blocks:
-        segments, info = model.transcribe(
+        segments, info = engine.transcribe(
             block.samples, language=heard, vad_filter=True, condition_on_previous_text=False
         )
         for segment in segments:

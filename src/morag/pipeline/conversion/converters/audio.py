@@ -1,6 +1,7 @@
 """Sound to Markdown: a transcript in paragraphs, each with the time it begins."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from morag.domain.content import ContentType, Document, Place
 from morag.domain.errors import ConversionError
@@ -25,11 +26,7 @@ class AudioConverter:
         info = media.inspect(given.path)
         if not info.has_audio:
             raise ConversionError("The file has no sound.", code="no_audio")
-        heard = speech.transcribe(
-            media.sound(given.path),
-            language=language_of(given),
-            on_progress=seconds_reporter(report, info.duration_s, "transcribing"),
-        )
+        heard = transcribed(given, given.path, seconds_reporter(report, info.duration_s, "transcribing"))
         builder = MarkdownBuilder()
         for paragraph in speech.paragraphs(heard.utterances):
             add_spoken(builder, paragraph)
@@ -39,6 +36,12 @@ class AudioConverter:
             title=info.title,
             metadata={**about(heard), "container": info.container},
         )
+
+
+def transcribed(given: ConversionInput, path: Path, tell: Callable[[float], None]) -> Transcript:
+    """What is said in a sound file, with the operator's model and the caller's language."""
+    sound = media.sound(path)
+    return speech.transcribe(sound, model=given.speech_model, language=language_of(given), on_progress=tell)
 
 
 def language_of(given: ConversionInput) -> str | None:

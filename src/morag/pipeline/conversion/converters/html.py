@@ -5,7 +5,7 @@ import re
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
 
-from morag.pipeline.conversion.converters.document.encoding import decode
+from morag.pipeline.conversion.encoding import decode
 from morag.pipeline.conversion.markdown import escape, one_line
 from morag.pipeline.conversion.sources import broken
 

@@ -44,7 +44,7 @@ class VideoConverter:
 
 def _heard(given: ConversionInput, path: Path, info: MediaInfo, report: ReportProgress, share: float) -> Transcript:
     tell = audio.seconds_reporter(report, info.duration_s, "transcribing", end=share)
-    return speech.transcribe(media.sound(path), language=audio.language_of(given), on_progress=tell)
+    return audio.transcribed(given, path, tell)
 
 
 def _seen(path: Path, info: MediaInfo, report: ReportProgress, start: float) -> list[Caption]:

@@ -99,7 +99,7 @@ def _from_sound(video: str, fetched: Download, given: ConversionInput, report: R
     if not info.has_audio:
         raise ConversionError("The video has no sound and no captions.", code="no_audio")
     tell = audio.seconds_reporter(report, info.duration_s, "transcribing", start=_DOWNLOAD_SHARE)
-    heard = speech.transcribe(media.sound(fetched.path), language=audio.language_of(given), on_progress=tell)
+    heard = audio.transcribed(given, fetched.path, tell)
     return _document(
         video, heard.utterances, fetched.title or info.title, {**audio.about(heard), "channel": fetched.channel}
     )

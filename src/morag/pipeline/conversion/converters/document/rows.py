@@ -8,7 +8,7 @@ from typing import Final
 from morag.domain.content import Document
 from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
-from morag.pipeline.conversion.converters.document.encoding import decode
+from morag.pipeline.conversion.encoding import decode
 from morag.pipeline.conversion.markdown import MarkdownBuilder, table
 from morag.pipeline.conversion.sources import file_of
 from morag.pipeline.ports import ConversionInput, ReportProgress

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from morag.domain.content import Document
 from morag.domain.errors import ConversionError
 from morag.domain.json import Json, JsonObject
-from morag.pipeline.conversion.converters.document.encoding import decode
+from morag.pipeline.conversion.encoding import decode
 from morag.pipeline.conversion.markdown import MarkdownBuilder, escape, fenced
 from morag.pipeline.conversion.sources import file_of
 from morag.pipeline.ports import ConversionInput, ReportProgress

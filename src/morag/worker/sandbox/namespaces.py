@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from morag.worker import kernel
+from morag.worker.sandbox import kernel
 
 NEW_USER, NEW_PROCESSES, NEW_IPC, NEW_NETWORK = 0x10000000, 0x20000000, 0x08000000, 0x40000000
 DESCRIPTORS = 1024

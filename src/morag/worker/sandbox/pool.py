@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from morag.domain.content import ContentType
 from morag.telemetry import log
-from morag.worker import memory
-from morag.worker.process import ChildProcess
+from morag.worker.sandbox import memory
+from morag.worker.sandbox.process import ChildProcess
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The program a conversion runs in: `python -m morag.worker.child`, started, told and watched by the sandbox.
+"""The program a conversion runs in: `python -m morag.worker.sandbox.child`, started, told and watched by the sandbox.
 
 It binds itself first, then loads what it needs: libraries start threads when loaded, and only threads started
 afterwards are bound. It takes jobs as lines on its standard input and ends when that does.
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from morag.worker.confinement import Bounds, confine
+from morag.worker.sandbox.confinement import Bounds, confine
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     confine(Bounds.decode(bounds))
     jobs = _listen(sys.stdin.buffer)
-    serving = importlib.import_module("morag.worker.serving")
+    serving = importlib.import_module("morag.worker.sandbox.serving")
     serving.serve(jobs, answers, converter=converter, preload=preload)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from morag.worker.confinement import Bounds, confine
+from morag.worker.sandbox.confinement import Bounds, confine
 
 
 def main(arguments: Sequence[str]) -> None:

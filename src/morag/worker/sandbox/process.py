@@ -14,9 +14,9 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from morag.protocol import CHILD_MESSAGE, ChildDone, ChildFailed, ChildJob, ChildProgress
-from morag.worker.folders import ChildFolder
-from morag.worker.memory import tree
-from morag.worker.verdict import Ended
+from morag.worker.sandbox.folders import ChildFolder
+from morag.worker.sandbox.memory import tree
+from morag.worker.sandbox.verdict import Ended
 
 Answer = ChildDone | ChildFailed | Ended
 

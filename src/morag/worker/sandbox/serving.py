@@ -15,7 +15,7 @@ from morag.domain.content import Document
 from morag.domain.errors import ConversionError
 from morag.pipeline.ports import ConversionInput, Detected, ReportProgress
 from morag.protocol import ChildDone, ChildFailed, ChildJob, ChildProgress, encode_document
-from morag.worker.verdict import OUT_OF_MEMORY
+from morag.worker.sandbox.verdict import OUT_OF_MEMORY
 
 Convert = Callable[[ConversionInput, ReportProgress], Document]
 
@@ -83,6 +83,7 @@ def _given(job: ChildJob) -> ConversionInput:
         url=job.url,
         options=job.options,
         work_dir=Path(job.work_dir),
+        speech_model=job.speech_model,
     )
 
 

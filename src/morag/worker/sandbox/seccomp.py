@@ -8,7 +8,7 @@ import ctypes
 import errno
 import platform
 
-from morag.worker import kernel
+from morag.worker.sandbox import kernel
 
 MODE_FILTER = 2
 ALLOW, ANSWER = 0x7FFF0000, 0x00050000

@@ -3,11 +3,12 @@
 import asyncio
 from dataclasses import dataclass
 
+from morag.domain.failure import AttemptFailed
 from morag.pipeline.ports import ReportProgress
 from morag.protocol import ChildFailed, ChildProgress
-from morag.worker import memory, verdict
-from morag.worker.process import Answer, ChildProcess
-from morag.worker.verdict import ChildFailure, Ended
+from morag.worker.sandbox import memory, verdict
+from morag.worker.sandbox.process import Answer, ChildProcess
+from morag.worker.sandbox.verdict import Ended
 
 TICK_S = 0.1
 TICKS_TO_DISK = 10
@@ -41,7 +42,7 @@ class Watch:
         self._kernel_kills = memory.kernel_kills()
 
     async def done(self) -> None:
-        """Return when the child says it is done. Raises ChildFailure for every other end."""
+        """Return when the child says it is done. Raises AttemptFailed for every other end."""
         answer: Answer | None = None
         while answer is None:
             answer = await self._child.answer(TICK_S)
@@ -49,9 +50,9 @@ class Watch:
             if answer is None:
                 await self._check()
         if isinstance(answer, ChildFailed):
-            raise ChildFailure(verdict.raised(answer))
+            raise AttemptFailed(verdict.raised(answer))
         if isinstance(answer, Ended):
-            raise ChildFailure(verdict.ended(answer, kernel_killed=memory.kernel_kills() > self._kernel_kills))
+            raise AttemptFailed(verdict.ended(answer, kernel_killed=memory.kernel_kills() > self._kernel_kills))
 
     def _pass_on_progress(self) -> None:
         progress = self._child.progress
@@ -63,14 +64,14 @@ class Watch:
         now = self._clock()
         self._ticks += 1
         if memory.resident_bytes(self._child.pid) > self._limits.memory_bytes:
-            raise ChildFailure(verdict.out_of_memory("over its limit"))
+            raise AttemptFailed(verdict.out_of_memory("over its limit"))
         if now - self._started_at > self._limits.timeout_s:
-            raise ChildFailure(verdict.too_slow(self._limits.timeout_s))
+            raise AttemptFailed(verdict.too_slow(self._limits.timeout_s))
         if now - self._heard_at > self._limits.stall_s:
             stage = self._progress.stage if self._progress else None
-            raise ChildFailure(verdict.silent(self._limits.stall_s, stage))
+            raise AttemptFailed(verdict.silent(self._limits.stall_s, stage))
         if self._ticks % TICKS_TO_DISK == 0 and await self._is_over_its_disk():
-            raise ChildFailure(verdict.out_of_disk())
+            raise AttemptFailed(verdict.out_of_disk())
 
     async def _is_over_its_disk(self) -> bool:
         return await asyncio.to_thread(self._child.folder.uses_more_than, self._limits.disk_bytes)

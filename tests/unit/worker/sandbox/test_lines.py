@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morag.worker.process import MAX_LINE_BYTES, Lines
+from morag.worker.sandbox.process import MAX_LINE_BYTES, Lines
 
 
 def fed(*chunks: bytes) -> list[bytes]:

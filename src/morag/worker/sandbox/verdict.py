@@ -10,14 +10,6 @@ OUT_OF_MEMORY = "child_out_of_memory"
 SMALLER = "Try a smaller file, or give conversions more memory (MORAG_CHILD_MEMORY_BYTES)."
 
 
-class ChildFailure(Exception):
-    """A conversion did not end well; the failure says how."""
-
-    def __init__(self, failure: Failure) -> None:
-        super().__init__(failure.message)
-        self.failure = failure
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
     """A child is gone: its exit code, or the negative number of the signal that ended it."""

@@ -6,8 +6,8 @@ import pytest
 
 from morag.domain.failure import FailureType
 from morag.protocol import ChildFailed
-from morag.worker import verdict
-from morag.worker.verdict import Ended
+from morag.worker.sandbox import verdict
+from morag.worker.sandbox.verdict import Ended
 
 
 def test_sigkill_is_a_crash_unless_the_kernel_ran_out_of_memory() -> None:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from morag.worker import kernel, landlock, namespaces, seccomp
+from morag.worker.sandbox import kernel, landlock, namespaces, seccomp
 
 NICENESS = 5
 OOM_SCORE = 500

@@ -1,7 +1,7 @@
 """Conversions in child processes: `Sandbox.convert` is what the runner calls for heavy or hostile input.
 
 A job is given a child of the pool, its input is placed where only that child reads it, the child is watched, and its
-document is checked before anyone believes it. Whatever goes wrong is one classified ChildFailure of that job.
+document is checked before anyone believes it. Whatever goes wrong is one classified AttemptFailed of that job.
 """
 
 import asyncio
@@ -13,17 +13,17 @@ from pathlib import Path
 
 from morag.domain.content import Document
 from morag.domain.errors import ConversionError
+from morag.domain.failure import AttemptFailed
 from morag.domain.json import JsonObject
 from morag.pipeline.ports import Detected, ReportProgress
 from morag.protocol import ChildJob, decode_document
-from morag.worker import confinement, verdict
-from morag.worker.confinement import Bounds, Layers
-from morag.worker.folders import ChildFolder, WorkRoot
-from morag.worker.pool import Owner, Pool, Waiting
-from morag.worker.probe import probe
-from morag.worker.process import ChildProcess
-from morag.worker.verdict import ChildFailure
-from morag.worker.watch import Limits, Watch
+from morag.worker.sandbox import confinement, verdict
+from morag.worker.sandbox.confinement import Bounds, Layers
+from morag.worker.sandbox.folders import ChildFolder, WorkRoot
+from morag.worker.sandbox.pool import Owner, Pool, Waiting
+from morag.worker.sandbox.probe import probe
+from morag.worker.sandbox.process import ChildProcess
+from morag.worker.sandbox.watch import Limits, Watch
 
 CONVERTER = "morag.pipeline.conversion.registry:convert"
 IDLE_S = 60.0
@@ -81,6 +81,7 @@ class Sandbox:
         read_only: Sequence[Path] = (),
         import_paths: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
+        speech_model: str = "auto",
     ) -> None:
         self._root = root
         self._memory_bytes = memory_bytes
@@ -91,6 +92,7 @@ class Sandbox:
         waiting = Waiting(spares=spares, warm=warm, warm_bytes=memory_bytes // 2, idle_s=idle_s)
         self._pool = Pool(self._start_child, waiting)
         self._folders: WorkRoot | None = None
+        self._speech_model = speech_model
         self._layers = Layers(landlock=0, seccomp=False, namespaces=False)
 
     async def start(self) -> None:
@@ -106,7 +108,7 @@ class Sandbox:
             await asyncio.to_thread(self._folders.close)
 
     async def convert(self, job: ConversionJob, report: ReportProgress) -> Document:
-        """The document. Raises ChildFailure for whatever goes wrong with the input, the converter or its child.
+        """The document. Raises AttemptFailed for whatever goes wrong with the input, the converter or its child.
 
         Cancelling it kills the child, with all the child started.
         """
@@ -116,7 +118,7 @@ class Sandbox:
         try:
             document = await self._run(child, job, report)
             is_healthy = True
-        except ChildFailure as failed:
+        except AttemptFailed as failed:
             is_healthy = failed.failure.is_final  # the input's fault, not the child's
             raise
         finally:
@@ -127,13 +129,13 @@ class Sandbox:
         try:
             return await self._pool.take(owner)
         except OSError as error:
-            raise ChildFailure(verdict.not_started(error)) from error
+            raise AttemptFailed(verdict.not_started(error)) from error
 
     async def _run(self, child: ChildProcess, job: ConversionJob, report: ReportProgress) -> Document:
         try:
             source = await asyncio.to_thread(self._place, child.folder, job)
         except OSError as error:
-            raise ChildFailure(verdict.not_started(error)) from error
+            raise AttemptFailed(verdict.not_started(error)) from error
         limits = Limits(
             memory_bytes=self._memory_bytes,
             disk_bytes=self._disk_bytes,
@@ -141,7 +143,7 @@ class Sandbox:
             stall_s=job.stall_s,
         )
         watch = Watch(child, limits, report)
-        child.tell(_told(job, source, child.folder))
+        child.tell(_told(job, source, child.folder, self._speech_model))
         await watch.done()
         return await asyncio.to_thread(_believed, child.folder)
 
@@ -162,7 +164,7 @@ class Sandbox:
             required=self._layers,
             file_bytes=self._disk_bytes,
         )
-        command = [sys.executable, *PYTHON_FLAGS, "-m", "morag.worker.child", bounds.encode(), *self._program]
+        command = [sys.executable, *PYTHON_FLAGS, "-m", "morag.worker.sandbox.child", bounds.encode(), *self._program]
         home = {"HOME": str(folder.temporary), "TMPDIR": str(folder.temporary)}
         return await ChildProcess.start(command, self._environment | home, folder)
 
@@ -179,7 +181,7 @@ def _environment(import_paths: Sequence[Path], threads: int | None, extra: Mappi
     }
 
 
-def _told(job: ConversionJob, source: Path | None, folder: ChildFolder) -> ChildJob:
+def _told(job: ConversionJob, source: Path | None, folder: ChildFolder, speech_model: str) -> ChildJob:
     return ChildJob(
         source_path=str(source) if source else None,
         work_dir=str(folder.job),
@@ -188,6 +190,7 @@ def _told(job: ConversionJob, source: Path | None, folder: ChildFolder) -> Child
         media_type=job.detected.media_type,
         url=job.url,
         options=job.options,
+        speech_model=speech_model,
     )
 
 
@@ -195,6 +198,6 @@ def _believed(folder: ChildFolder) -> Document:
     try:
         return decode_document(folder.result())
     except OSError:
-        raise ChildFailure(verdict.bad_result("The converter said it was done and left no document.")) from None
+        raise AttemptFailed(verdict.bad_result("The converter said it was done and left no document.")) from None
     except ConversionError as error:
-        raise ChildFailure(verdict.bad_result(error.message)) from None
+        raise AttemptFailed(verdict.bad_result(error.message)) from None

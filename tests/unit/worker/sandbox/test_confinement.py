@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from morag.worker import landlock, probe, seccomp
-from morag.worker.confinement import Bounds, Layers
-from morag.worker.serving import signature
+from morag.worker.sandbox import landlock, probe, seccomp
+from morag.worker.sandbox.confinement import Bounds, Layers
+from morag.worker.sandbox.serving import signature
 
 ALLOWED, REFUSED, PRETENDED = seccomp.ALLOW, seccomp.ANSWER | errno.EPERM, seccomp.ANSWER
 

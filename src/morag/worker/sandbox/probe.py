@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 from morag.telemetry import log
-from morag.worker.confinement import Bounds, Layers, readable
+from morag.worker.sandbox.confinement import Bounds, Layers, readable
 
 PROBE_S = 20.0
 NOTHING = Layers(landlock=0, seccomp=False, namespaces=False)
@@ -25,7 +25,7 @@ def probe() -> Layers:
             required=None,
             file_bytes=1024,
         )
-        command = [sys.executable, "-s", "-P", "-B", "-m", "morag.worker.bound", bounds.encode()]
+        command = [sys.executable, "-s", "-P", "-B", "-m", "morag.worker.sandbox.bound", bounds.encode()]
         try:
             done = subprocess.run(command, capture_output=True, timeout=PROBE_S, check=True, env={}, cwd=folder)  # noqa: S603 - this program
             return Layers(**json.loads(done.stdout))

@@ -1,0 +1,1 @@
+"""Conversions in child processes with limits: one input, one folder, no network."""
