@@ -105,8 +105,18 @@ def _address(process: "subprocess.Popen[str]", log: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(start_server: StartServer, site: str) -> str:
-    address, _ = start_server(MORAG_FETCH_ALLOW=site.removeprefix("http://"), MORAG_MAX_UPLOAD_BYTES=str(4 * 1024**2))
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of the server."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def server(start_server: StartServer, site: str, data_dir: Path) -> str:
+    address, _ = start_server(
+        MORAG_DATA_DIR=str(data_dir),
+        MORAG_FETCH_ALLOW=site.removeprefix("http://"),
+        MORAG_MAX_UPLOAD_BYTES=str(4 * 1024**2),
+    )
     return address
 
 

@@ -1,4 +1,5 @@
 import socket
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -182,18 +183,26 @@ def test_lying_content_length_harms_nobody(server: str, told: int) -> None:
     assert answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 413"))
 
 
-def test_upload_that_breaks_off_leaves_nothing(api: httpx2.Client, server: str) -> None:
+def test_upload_that_breaks_off_leaves_nothing(api: httpx2.Client, server: str, data_dir: Path) -> None:
     before = api.get("/api/v1/status/", params={"limit": 1}).json()["tasks"]
     head = (
         b"POST /process/file HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
-        b"Content-Length: 900000\r\n\r\n"
-        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n' + b"x" * 100_000
+        b"Content-Length: 3000000\r\n\r\n"
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.txt"\r\n\r\n' + b"x" * 2_000_000
     )
-    where = urlsplit(server)
+    where, incoming = urlsplit(server), data_dir / "blobs" / "tmp"
     with socket.create_connection((where.hostname, where.port)) as connection:
         connection.sendall(head)
-    after = api.get("/api/v1/status/", params={"limit": 1}).json()["tasks"]
-    assert before == after
+        wait_until(lambda: any(incoming.iterdir()))
+    wait_until(lambda: not any(incoming.iterdir()))
+    assert api.get("/api/v1/status/", params={"limit": 1}).json()["tasks"] == before
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
