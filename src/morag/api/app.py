@@ -35,7 +35,7 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.settings = settings
-    app.add_middleware(Door, settings=settings)
+    app.add_middleware(Door, bound_to=settings.host, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(Trace)
     errors.install(app)
     for resource in (process, ingest, status, documents, search, tasks, health):

@@ -6,6 +6,7 @@ Door:  whether the request is meant for this server (Host), comes from a page th
 
 import re
 import uuid
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 import structlog
@@ -15,7 +16,6 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from morag.api import dependencies, errors
-from morag.settings import Settings
 from morag.telemetry import log
 
 MAX_BODY_BYTES = 4 * 1024**2
@@ -64,10 +64,11 @@ class Trace:
 class Door:
     """Lets in what is meant for this server and comes from somebody; everything else is told why not."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, bound_to: str, allowed_hosts: Collection[str]) -> None:
+        """Answer to `allowed_hosts`; if none are named, to any, or to this machine only where bound to it."""
         self._app = app
-        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts) or (
-            dependencies.LOOPBACK_HOSTS if dependencies.is_loopback(settings.host) else None
+        self._hosts = frozenset(host.lower() for host in allowed_hosts) or (
+            dependencies.LOOPBACK_HOSTS if dependencies.is_loopback(bound_to) else None
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
