@@ -53,9 +53,14 @@ async def _list(limit: int, *, as_json: bool) -> int:
 
 def _row(task: JsonObject) -> tuple[str, ...]:
     created = str(task.get("created_at") or "").replace("T", " ")[:19]
-    about = task.get("error") or task.get("message") or task.get("stage") or ""
+    about = task.get("error") or _doing(task) or ""
     told = str(about.get("message") if isinstance(about, dict) else about)
     return (str(task.get("task_id")), str(task.get("name")), str(task.get("status")), _percent(task), created, told)
+
+
+def _doing(task: JsonObject) -> object:
+    """What is being done; nothing once it has ended."""
+    return None if task.get("completed_at") else task.get("message") or task.get("stage")
 
 
 def _percent(task: JsonObject) -> str:
@@ -77,7 +82,7 @@ def lines_of(status: JsonObject) -> list[str]:
     """A task as a person reads it."""
     lines = [f"task      {status.get('task_id')} ({status.get('name')})"]
     lines.append(f"status    {status.get('status')} {_percent(status)}".rstrip())
-    lines += _line("doing", status.get("message") or status.get("stage"))
+    lines += _line("doing", _doing(status))
     queue = status.get("queue")
     if isinstance(queue, dict) and queue.get("position") is not None:
         lines += _line("queue", f"{queue.get('position')} before it in {queue.get('lane')}")
