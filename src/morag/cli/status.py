@@ -6,7 +6,7 @@ from morag.cli.client import Client, client_of
 from morag.cli.following import ended, error_of, watch
 from morag.cli.output import answer, answer_json, answer_json_line, say, say_error, shown, table
 from morag.cli.progress import board
-from morag.domain.json import JsonObject
+from morag.domain.json import Json, JsonObject
 from morag.settings import load
 
 
@@ -58,7 +58,7 @@ def _row(task: JsonObject) -> tuple[str, ...]:
     return (str(task.get("task_id")), str(task.get("name")), str(task.get("status")), _percent(task), created, told)
 
 
-def _doing(task: JsonObject) -> object:
+def _doing(task: JsonObject) -> Json:
     """What is being done; nothing once it has ended."""
     return None if task.get("completed_at") else task.get("message") or task.get("stage")
 
