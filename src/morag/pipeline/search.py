@@ -11,12 +11,16 @@ from morag.domain.json import JsonObject
 from morag.pipeline.ports import DocumentStore, Embedder, Filters, Scored, VectorIndex
 
 Mode = Literal["hybrid", "dense", "keyword"]
+Weighted = tuple[float, Sequence[Scored]]
+"""A ranking, best first, and its weight."""
 
 MAX_QUERY = 4_000
 """Characters of a question."""
 MAX_LIMIT = 100
-RRF_K = 60
-"""Reciprocal rank fusion: Cormack, Clarke, Büttcher 2009 found 60 and little that depends on it."""
+RRF_K = 10
+DENSE_WEIGHT, KEYWORD_WEIGHT = 1.0, 1.5
+"""Reciprocal rank fusion. Measured on 105 headings cut out of package descriptions, asked for with and without the name
+of the package: recall in the first five .848 and .629, with the usual K of 60 and equal weights .819 and .552."""
 _DEPTH = 50
 """Least hits asked of each ranker: the fusion needs more than it returns."""
 _DEEPER = 4
@@ -70,7 +74,7 @@ class Searcher:
         while True:
             rankings = await asyncio.to_thread(self._rankings, user_id, vector, words, depth, filters or Filters())
             hits = await self._visible(user_id, fused(rankings))
-            if len(hits) >= limit or all(len(ranking) < depth for ranking in rankings):
+            if len(hits) >= limit or all(len(ranking) < depth for _, ranking in rankings):
                 return hits[:limit]
             depth *= _DEEPER
 
@@ -86,12 +90,12 @@ class Searcher:
 
     def _rankings(
         self, user_id: str, vector: Sequence[float] | None, words: str | None, depth: int, filters: Filters
-    ) -> list[list[Scored]]:
-        rankings: list[list[Scored]] = []
+    ) -> list[Weighted]:
+        rankings: list[Weighted] = []
         if vector is not None:
-            rankings.append(self._index.dense(user_id, vector, limit=depth, filters=filters))
+            rankings.append((DENSE_WEIGHT, self._index.dense(user_id, vector, limit=depth, filters=filters)))
         if words is not None:
-            rankings.append(self._index.keyword(user_id, words, limit=depth, filters=filters))
+            rankings.append((KEYWORD_WEIGHT, self._index.keyword(user_id, words, limit=depth, filters=filters)))
         return rankings
 
     async def _visible(self, user_id: str, found: Sequence[Scored]) -> list[Hit]:
@@ -101,17 +105,18 @@ class Searcher:
         return [_hit(each, stored) for each, stored in pairs if stored and stored.generation == each.generation]
 
 
-def fused(rankings: Sequence[Sequence[Scored]]) -> list[Scored]:
+def fused(rankings: Sequence[Weighted]) -> list[Scored]:
     """One ranking of several by reciprocal rank; a score of 1.0 is first in all. One ranking stays as it is."""
     if len(rankings) == 1:
-        return list(rankings[0])
+        return list(rankings[0][1])
+    total = sum(weight for weight, _ in rankings)
     scores: dict[tuple[Generation, int], float] = {}
     found: dict[tuple[Generation, int], Scored] = {}
-    for ranking in rankings:
+    for weight, ranking in rankings:
         for rank, each in enumerate(ranking, start=1):
             key = (each.generation, each.chunk.index)
             found[key] = each
-            scores[key] = scores.get(key, 0.0) + (RRF_K + 1) / (RRF_K + rank) / len(rankings)
+            scores[key] = scores.get(key, 0.0) + weight / total * (RRF_K + 1) / (RRF_K + rank)
     best = sorted(scores, key=lambda key: -scores[key])
     return [replace(found[key], score=scores[key]) for key in best]
 

@@ -120,14 +120,14 @@ async def test_a_chunk_both_rankers_find_comes_before_what_one_puts_first() -> N
     meaning = [scored("only meaning", i=1), scored("both", i=2)]
     words = [scored("only words", i=3), scored("both", i=2)]
     hits = await searcher(ListedIndex(meaning, words)).search("ann", "question")
-    assert [hit.text for hit in hits] == ["both", "only meaning", "only words"]
+    assert [hit.text for hit in hits] == ["both", "only words", "only meaning"]
 
 
 def test_first_in_every_ranking_scores_one() -> None:
     best = scored("best")
-    assert fused([[best], [best]])[0].score == pytest.approx(1.0)
-    assert fused([[best, scored("next", i=1)], []])[0].score == pytest.approx(0.5)
-    assert fused([[best]]) == [best]
+    assert fused([(1, [best]), (3, [best])])[0].score == pytest.approx(1.0)
+    assert fused([(1, [best, scored("next", i=1)]), (3, [])])[0].score == pytest.approx(0.25)
+    assert fused([(2, [best])]) == [best]
 
 
 async def test_a_hit_tells_where_it_is_from() -> None:
