@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     server_url: str = Field(
         default="http://127.0.0.1:8000",
-        validation_alias=AliasChoices("server_url", "MORAG_SERVER_URL", "MORAG_API_BASE_URL"),
+        validation_alias=AliasChoices("MORAG_SERVER_URL", "MORAG_API_BASE_URL"),
         description="where client commands go (MORAG_API_BASE_URL is read too)",
     )
     api_key: str | None = Field(default=None, repr=False, description="the key of client commands")

@@ -13,6 +13,10 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger("morag")
 """Events are snake_case facts with fields: `log.info("task_settled", outcome=…)`. Never secrets, never URLs."""
 
 
+_TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+"""Local variables may hold what users sent, passwords of documents among it."""
+
+
 def configure(*, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
     """Route structlog and the standard library's logging to `stream`, at `level` and above."""
     shared: list[structlog.typing.Processor] = [
@@ -21,9 +25,9 @@ def configure(*, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     render: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if stream.isatty()
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer()]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

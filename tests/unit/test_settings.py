@@ -37,6 +37,12 @@ def test_the_second_name_of_the_server_url_is_read(monkeypatch: pytest.MonkeyPat
     assert load().server_url == "http://127.0.0.1:9"
 
 
+def test_a_variable_without_our_prefix_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_URL", "http://127.0.0.1:9")
+    assert load().server_url == "http://127.0.0.1:8000"
+    assert load(server_url="http://127.0.0.1:7").server_url == "http://127.0.0.1:7"
+
+
 def test_the_key_is_not_shown() -> None:
     assert "mrg_" not in repr(load(api_key="mrg_x_y"))
 

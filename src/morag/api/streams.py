@@ -2,14 +2,12 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import cast
 
 from fastapi.responses import StreamingResponse
 
 from morag.api import answers
 from morag.control.tasks.manager import TaskManager
 from morag.domain.errors import NotFound
-from morag.domain.task import Event
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """Neither caches nor proxies may hold lines back."""
@@ -28,7 +26,7 @@ async def task_events(
 async def _lines(manager: TaskManager, user_id: str, task_id: str, after: int) -> AsyncGenerator[str]:
     yield "retry: 1000\n\n"
     try:
-        async with aclosing(cast("AsyncGenerator[Event | None]", manager.follow(user_id, task_id, after=after))) as log:
+        async with aclosing(manager.follow(user_id, task_id, after=after)) as log:
             async for line in log:
                 if line is None:
                     yield ": still here\n\n"

@@ -131,8 +131,8 @@ def _refuse_unbuilt(fields: Conversion) -> None:
     if fields.use_docling:
         raise InvalidRequest(
             "Docling is not installed here.",
-            code="docling_not_installed",
-            hint='Leave use_docling out, or install it: pip install "morag[docling]".',
+            code="docling_not_available",
+            hint="Leave use_docling out: this version converts with its own converters.",
             field="use_docling",
         )
 

@@ -4,7 +4,7 @@ Everything here names a user; another user's task is a task that does not exist.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from morag.control.ports import Signals, TaskStore
@@ -76,14 +76,15 @@ class TaskManager:
             log += page
         return log
 
-    async def follow(self, user_id: str, task_id: str, *, after: int = 0) -> AsyncIterator[Event | None]:
+    async def follow(self, user_id: str, task_id: str, *, after: int = 0) -> AsyncGenerator[Event | None]:
         """The log as it grows, None at each pause; ends after the terminal event. Raises NotFound."""
         with self._signals.hear_task(task_id) as bell:
             while True:
                 task = await self.get(user_id, task_id)
-                for event in await self._store.events(task_id, after=after):
-                    after = event.seq
-                    yield event
+                while page := await self._store.events(task_id, after=after):
+                    for event in page:
+                        after = event.seq
+                        yield event
                 if task.state.is_terminal:
                     return
                 await bell.wait(PULSE_S)

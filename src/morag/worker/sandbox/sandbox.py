@@ -39,6 +39,7 @@ FIXED = {
     "LOGNAME": "morag",
     "PYTHONUTF8": "1",
     "HF_HUB_OFFLINE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TRANSFORMERS_OFFLINE": "1",
 }
