@@ -12,12 +12,13 @@ import json
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 
-from corpus import Corpus, Row
-from index_candidates import BATCH, CANDIDATES, Candidate
-from timing import disk_mib, percentiles, rss_mib, seconds, table
+from parts.candidates import BATCH, CANDIDATES, NEEDS, Candidate
+from parts.corpus import Corpus, Row
+from parts.timing import disk_mib, percentiles, rss_mib, seconds, table
 
 KILLS = 5
 
@@ -36,11 +37,18 @@ def main() -> None:
         step = {"write": _write, "ask": _ask, "crash": _crash}[given.step]
         step(candidate, given)
         return
-    results = {name: _measure(name, given) for name in CANDIDATES}
-    first = results[next(iter(CANDIDATES))]
+    results = {name: _measure(name, given) for name in CANDIDATES if _is_installed(name)}
+    first = results[next(iter(results))]
     heads = ["", *results]
     rows = [[key, *(_cell(results[name], first, key) for name in results)] for key in first]
     table(heads, rows)
+
+
+def _is_installed(name: str) -> bool:
+    missing = [module for module in NEEDS[name] if find_spec(module) is None]
+    if missing:
+        print(f"{name} is left out: {' and '.join(missing)} not installed", file=sys.stderr)
+    return not missing
 
 
 def _cell(result: dict[str, float], first: dict[str, float], key: str) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from corpus import DIMENSIONS
-from timing import rss_mib, table
+from parts.corpus import DIMENSIONS
+from parts.timing import rss_mib, table
 
 from morag.domain.content import ContentType, Document, Generation
 from morag.pipeline.ingestion.chunk import ChunkOptions

@@ -8,14 +8,16 @@ A folder given is kept and used again.
 import argparse
 import asyncio
 import contextlib
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 
-from corpus import DIMENSIONS, Corpus
-from index_candidates import QdrantEdge
-from timing import rss_mib, table
+from parts.candidates import QdrantEdge
+from parts.corpus import DIMENSIONS, Corpus
+from parts.timing import rss_mib, table
 
 from morag.domain.content import ContentType, Generation, Publication, StoredDocument
 from morag.pipeline.ingestion.embedders.local import LocalEmbedder
@@ -64,10 +66,15 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--chunks", type=int, default=50_000)
     parser.add_argument("--folder", type=Path)
+    parser.add_argument("--fill", action="store_true")
     given = parser.parse_args()
+    if given.fill:
+        _fill(given.folder, given.chunks)
+        return
     with _folder(given.folder) as folder:
-        if not (folder / "index").exists():
-            _fill(folder, given.chunks)
+        if not (folder / "index").exists():  # in a process of its own, whose memory is not measured
+            fill = [sys.executable, __file__, "--fill", "--folder", str(folder), "--chunks", str(given.chunks)]
+            subprocess.run(fill, check=True)
         asyncio.run(_measure(folder))
 
 

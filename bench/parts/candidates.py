@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from corpus import DIMENSIONS, Row
+from parts.corpus import DIMENSIONS, Row
 
 from morag.domain.content import Chunk, ContentType, Generation, Place
 from morag.pipeline.ports import Filters, Point
@@ -187,6 +187,13 @@ CANDIDATES: dict[str, Callable[[Path], Candidate]] = {
     "sqlite-vec + FTS5": SqliteVec,
     "sqlite-vec + tantivy": SqliteVecTantivy,
 }
+
+NEEDS = {
+    "qdrant-edge": ("qdrant_edge",),
+    "sqlite-vec + FTS5": ("sqlite_vec",),
+    "sqlite-vec + tantivy": ("sqlite_vec", "tantivy"),
+}
+"""The modules of each, besides what MoRAG needs."""
 
 
 def _filters(language: str | None) -> Filters:
