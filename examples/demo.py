@@ -68,7 +68,8 @@ def main() -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    """End as on Ctrl-C, which the event loop knows how to take."""
+    signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

@@ -140,7 +140,24 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+    """The sandbox's children and all they started; not what other tests of this run have running."""
+    ours = [child for child in psutil.Process().children() if _is_ours(child)]
+    return [process for child in ours for process in (child, *_below(child))]
+
+
+def _is_ours(child: psutil.Process) -> bool:
+    try:
+        # the command line of a zombie is empty
+        return child.status() == psutil.STATUS_ZOMBIE or "morag.worker.sandbox.child" in child.cmdline()
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _below(child: psutil.Process) -> list[psutil.Process]:
+    try:
+        return child.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
 
 
 async def test_child_converts_its_input_and_reports_progress(bench: Bench) -> None:
