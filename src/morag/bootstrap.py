@@ -30,7 +30,7 @@ from morag.pipeline.ports import ReportProgress, VectorIndex
 from morag.pipeline.search import Searcher
 from morag.settings import Settings
 from morag.storage.blobs import FolderBlobStore
-from morag.storage.fetch import GuardedFetcher
+from morag.storage.fetching.fetcher import GuardedFetcher
 from morag.storage.folder import DataFolder
 from morag.storage.host import SystemClock, boot_id, this_worker
 from morag.storage.signals import LocalSignals
@@ -134,7 +134,7 @@ async def _parts(settings: Settings, folder: Path, database: Database, signals: 
         blobs=blobs,
         fetcher=fetcher,
         documents=database.documents,
-        ingestor=Ingestor(embedder, index),
+        ingestor=Ingestor(embedder, index, is_current=is_current),
         keep_originals=settings.keep_originals,
         on_indexed=sweep.mark,
     )

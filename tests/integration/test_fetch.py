@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from morag.domain.errors import FetchFailed, FetchRefused, StorageFull, TooLarge
-from morag.storage.addresses import Patience
 from morag.storage.blobs import FolderBlobStore
-from morag.storage.fetch import GuardedFetcher
+from morag.storage.fetching.addresses import Patience
+from morag.storage.fetching.fetcher import GuardedFetcher
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

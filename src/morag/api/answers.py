@@ -21,8 +21,9 @@ from morag.api.schemas.tasks import (
 )
 from morag.control.tasks.manager import Story
 from morag.domain.failure import Decision, Failure
+from morag.domain.history import Attempt, Event
 from morag.domain.json import JsonObject
-from morag.domain.task import Attempt, Event, Progress, Routing, Task, TaskState
+from morag.domain.task import Progress, Routing, Task, TaskState
 from morag.pipeline.conversion.result import unpack
 from morag.pipeline.ports import BlobStore
 from morag.protocol import SegmentMessage

@@ -6,20 +6,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from morag.domain.content import StoredDocument
-from morag.domain.task import (
-    Answer,
-    Attempt,
-    Event,
-    Extension,
-    Lease,
-    NewTask,
-    Offers,
-    Outcome,
-    Parked,
-    Task,
-    TaskState,
-    Worker,
-)
+from morag.domain.history import Attempt, Event
+from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 
 
 class Clock(Protocol):

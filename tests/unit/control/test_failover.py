@@ -6,7 +6,7 @@ import pytest
 
 from morag.control.failover.classify import classify
 from morag.control.failover.policy import decide
-from morag.domain.errors import ConversionError, FetchFailed, FetchRefused, NotFound, TooLarge
+from morag.domain.errors import ConversionError, FetchFailed, FetchRefused, NotFound, TooLarge, Unavailable
 from morag.domain.failure import AttemptFailed, Failure, FailureType, Strategy
 from morag.domain.task import Budget, Failed, Priority, Retried, Routing, Task, TaskState, TimedOut
 
@@ -58,6 +58,7 @@ def failure(kind: FailureType, *, is_final: bool = False, code: str = "c") -> Fa
         (FetchFailed("m"), FailureType.PROCESSING_ERROR, "fetch_failed", True),
         (FetchFailed("m", is_temporary=True), FailureType.NETWORK_FAILURE, "fetch_failed", False),
         (TooLarge("m"), FailureType.PROCESSING_ERROR, "too_large", True),
+        (Unavailable("m", code="later"), FailureType.WORKER_OVERLOADED, "later", False),
         (NotFound("m"), FailureType.PROCESSING_ERROR, "not_found", True),
         (TimeoutError(), FailureType.TASK_TIMEOUT, "task_timeout", False),
         (MemoryError(), FailureType.RESOURCE_EXHAUSTION, "out_of_memory", False),

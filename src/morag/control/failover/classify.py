@@ -3,7 +3,7 @@
 import errno
 import traceback
 
-from morag.domain.errors import ConversionError, FetchError, FetchFailed, InvalidRequest, NotFound, TooLarge
+from morag.domain.errors import ConversionError, FetchError, FetchFailed, InvalidRequest, NotFound, TooLarge, Unavailable
 from morag.domain.failure import AttemptFailed, Failure, FailureType
 
 _AT_FAULT = (ConversionError, FetchError, TooLarge, InvalidRequest, NotFound)
@@ -23,6 +23,8 @@ def classify(error: Exception) -> Failure:
             hint=error.hint,
             is_final=not is_temporary,
         )
+    if isinstance(error, Unavailable):
+        return Failure(type=FailureType.WORKER_OVERLOADED, code=error.code, message=error.message, hint=error.hint)
     kind, code, message = _server_side(error)
     return Failure(type=kind, code=code, message=message, signature=_signature(error))
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from morag.control.ports import Signals, TaskStore
 from morag.domain.errors import NotFound
-from morag.domain.task import Attempt, Event, NewTask, Task, TaskState
+from morag.domain.history import Attempt, Event
+from morag.domain.task import NewTask, Task, TaskState
 
 PULSE_S = 1.0
 """How long a follower sleeps at most when a doorbell got lost."""

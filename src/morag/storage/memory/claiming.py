@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from morag.domain.task import Attempt, Lease, Offers, TaskState, Worker
+from morag.domain.history import Attempt
+from morag.domain.task import Lease, Offers, TaskState, Worker
 from morag.domain.transitions import child_result, content_type_of, is_offered
 from morag.storage.memory.ledger import Entry, Ledger
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from morag.control.ports import Clock, Signals
 from morag.domain.failure import Decision, Failure
-from morag.domain.task import TERMINAL_STATES, Attempt, Event, NewTask, Task, TaskState, Worker
+from morag.domain.history import Attempt, Event
+from morag.domain.task import TERMINAL_STATES, NewTask, Task, TaskState, Worker
 from morag.domain.transitions import Standing, as_json, due_at, opened, rank, resumed
 
 

@@ -6,20 +6,8 @@ Nothing here awaits inside an act, so that each is atomic on its event loop. One
 from collections.abc import Mapping, Sequence
 
 from morag.control.ports import Clock, LaneLoad, Signals, SweepReport
-from morag.domain.task import (
-    Answer,
-    Attempt,
-    Event,
-    Extension,
-    Lease,
-    NewTask,
-    Offers,
-    Outcome,
-    Parked,
-    Task,
-    TaskState,
-    Worker,
-)
+from morag.domain.history import Attempt, Event
+from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 from morag.domain.transitions import (
     check_inline,
     overdue,

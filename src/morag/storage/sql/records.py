@@ -5,18 +5,8 @@ from typing import Any
 
 from morag.domain.content import ContentType, Generation, Publication, StoredDocument
 from morag.domain.failure import Alternative, Decision, Failure, FailureType, Strategy
-from morag.domain.task import (
-    Attempt,
-    Budget,
-    Considered,
-    Event,
-    NewTask,
-    Priority,
-    Progress,
-    Routing,
-    Task,
-    TaskState,
-)
+from morag.domain.history import Attempt, Event
+from morag.domain.task import Budget, Considered, NewTask, Priority, Progress, Routing, Task, TaskState
 from morag.domain.transitions import Standing, as_json, content_type_of, due_at, rank
 from morag.storage.sql.connection import Row
 

@@ -4,20 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from morag.control.ports import Clock, LaneLoad, SweepReport
-from morag.domain.task import (
-    Answer,
-    Attempt,
-    Event,
-    Extension,
-    Lease,
-    NewTask,
-    Offers,
-    Outcome,
-    Parked,
-    Task,
-    TaskState,
-    Worker,
-)
+from morag.domain.history import Attempt, Event
+from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 from morag.domain.transitions import check_inline, steps
 from morag.storage.sql import claim, ending, holding, intake, records, sweep
 from morag.storage.sql.connection import Transaction

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morag.domain.errors import FetchFailed
-from morag.storage.decompression import FREE_BYTES, MAX_RATIO, PIECE_BYTES, Inflater
+from morag.storage.fetching.decompression import FREE_BYTES, MAX_RATIO, PIECE_BYTES, Inflater
 
 
 def inflate(body: bytes, *, is_gzip: bool = True, step: int = 1000) -> bytes:

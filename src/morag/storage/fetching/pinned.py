@@ -17,8 +17,8 @@ from typing import cast
 import httpcore2
 
 from morag.domain.errors import FetchFailed
-from morag.storage.addresses import AddressPolicy, Patience, Resolve, Target
-from morag.storage.routable import Address
+from morag.storage.fetching.addresses import AddressPolicy, Patience, Resolve, Target
+from morag.storage.fetching.routable import Address
 
 MAX_ADDRESSES = 4
 """How many addresses of a host are tried before it counts as unreachable."""

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from morag.domain.errors import FetchRefused, StartupError
-from morag.storage.addresses import MAX_URL_LENGTH, AddressPolicy, check_url
-from morag.storage.routable import is_global
+from morag.storage.fetching.addresses import MAX_URL_LENGTH, AddressPolicy, check_url
+from morag.storage.fetching.routable import is_global
 
 HOSTILE = [
     # schemes and shapes

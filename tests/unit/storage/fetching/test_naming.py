@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from morag.storage.naming import MAX_NAME_LENGTH, Headers, filename, harmless
+from morag.storage.fetching.naming import MAX_NAME_LENGTH, Headers, filename, harmless
 from morag.storage.sizes import in_words
 
 

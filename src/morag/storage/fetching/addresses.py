@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 import idna
 
 from morag.domain.errors import FetchRefused, StartupError
-from morag.storage.routable import METADATA, Address, is_global
+from morag.storage.fetching.routable import METADATA, Address, is_global
 
 Network = IPv4Network | IPv6Network
 

@@ -15,9 +15,9 @@ from typing import Protocol
 from morag.domain.content import Source
 from morag.domain.errors import FetchFailed, InvalidRequest
 from morag.pipeline.ports import ReportProgress
-from morag.storage.addresses import AddressPolicy, Patience, Resolve, Target
-from morag.storage.decompression import CODINGS, decoded
-from morag.storage.naming import Headers, filename
+from morag.storage.fetching.addresses import AddressPolicy, Patience, Resolve, Target
+from morag.storage.fetching.decompression import CODINGS, decoded
+from morag.storage.fetching.naming import Headers, filename
 from morag.storage.sizes import in_words, too_large
 
 MAX_REDIRECTS = 3
@@ -76,7 +76,7 @@ class GuardedFetcher:
             ) from None
 
     async def _follow(self, target: Target, report: ReportProgress) -> Source:
-        from morag.storage import pinned  # noqa: PLC0415 - httpcore2 and anyio take 60 ms to import
+        from morag.storage.fetching import pinned  # noqa: PLC0415 - httpcore2 and anyio take 60 ms to import
 
         if self._tls is None:
             self._tls = await asyncio.to_thread(pinned.tls_context)

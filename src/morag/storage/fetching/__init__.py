@@ -1,0 +1,1 @@
+"""The guarded fetcher: the one way from a URL to bytes."""
