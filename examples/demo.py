@@ -37,6 +37,7 @@ MARKDOWN_LINES = 12
 TOP = 3
 """The file that answers a question must be among so many hits."""
 INTERRUPTED = 130
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GO_ON = """
   source .venv/bin/activate        so that the shell knows morag
   morag serve                      your own server, on http://127.0.0.1:8000
@@ -50,13 +51,13 @@ GO_ON = """
 def main() -> int:
     """Run the demo; the exit status: 0 if every question found its file."""
     screen, began = Screen(), perf_counter()
-    for name in ("SIGTERM", "SIGHUP"):
-        signal.signal(getattr(signal, name), _interrupt)
+    for number in ENDING[1:]:
+        signal.signal(number, _interrupt)
     try:
         with _everything(screen) as (url, page_url):
             screen.say(f"MoRAG runs at {url}, started in {perf_counter() - began:.1f} s.")
             is_good = asyncio.run(_tour(screen, url, page_url))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         screen.say("\nInterrupted. The servers are stopped and the temporary folder is gone.")
         return INTERRUPTED
     except (NotStarted, RuntimeError, httpx2.HTTPError) as error:
@@ -68,8 +69,17 @@ def main() -> int:
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """End as on Ctrl-C, which the event loop knows how to take."""
-    signal.raise_signal(signal.SIGINT)
+    """End as on Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _cancel_on_signals() -> None:
+    """While the event loop runs, end it in its own way, however often one presses Ctrl-C."""
+    tour = asyncio.current_task()
+    if tour is None:
+        raise RuntimeError("only inside a task")
+    for number in ENDING:
+        asyncio.get_running_loop().add_signal_handler(number, tour.cancel)
 
 
 @contextmanager
@@ -85,11 +95,12 @@ def _everything(screen: Screen) -> Generator[tuple[str, str]]:
                 yield url, f"http://{near}/page.html"
             finally:
                 # from here on everything is being taken down: a second Ctrl-C must not cut that short
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                for number in ENDING:
                     signal.signal(number, signal.SIG_IGN)
 
 
 async def _tour(screen: Screen, url: str, page_url: str) -> bool:
+    _cancel_on_signals()
     timeout = httpx2.Timeout(30.0, read=120.0)
     async with httpx2.AsyncClient(base_url=url, timeout=timeout, trust_env=False) as http:
         server = Morag(http)
