@@ -84,7 +84,7 @@ def test_dense_gives_the_nearest_first_with_their_cosine(index: VectorIndex) -> 
     index.add([point(f"at {tenth}", i=tenth, angle=tenth / 10) for tenth in range(10)])
     hits = index.dense("ann", unit(0.31), limit=3, filters=ANY)
     assert [hit.chunk.text for hit in hits] == ["at 3", "at 4", "at 2"]
-    assert hits[0].score == pytest.approx(math.cos(0.01), abs=1e-5)
+    assert hits[0].score == pytest.approx(math.cos(0.01), abs=1e-4)  # half precision is allowed
 
 
 def test_a_chunk_comes_back_whole(index: VectorIndex) -> None:

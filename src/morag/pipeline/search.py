@@ -68,11 +68,12 @@ class Searcher:
         """The user's best chunks, at most `limit` (1 to 100). Raises InvalidRequest, Unavailable."""
         _check(query, limit, mode)
         is_dense, is_keyword = self._rankers(mode)
-        vector = await asyncio.to_thread(self._embedder.embed_query, query) if is_dense else None
+        filters = filters or Filters()
+        vector = asyncio.create_task(asyncio.to_thread(self._embedder.embed_query, query)) if is_dense else None
         words = query if is_keyword else None
         depth = max(_DEPTH, 2 * limit)
         while True:
-            rankings = await asyncio.to_thread(self._rankings, user_id, vector, words, depth, filters or Filters())
+            rankings = await self._rankings(user_id, vector, words, depth, filters)
             hits = await self._visible(user_id, fused(rankings))
             if len(hits) >= limit or all(len(ranking) < depth for _, ranking in rankings):
                 return hits[:limit]
@@ -88,15 +89,22 @@ class Searcher:
             )
         return mode != "keyword" and self._dense_enabled, mode != "dense"
 
-    def _rankings(
-        self, user_id: str, vector: Sequence[float] | None, words: str | None, depth: int, filters: Filters
+    async def _rankings(
+        self, user_id: str, vector: asyncio.Task[list[float]] | None, words: str | None, depth: int, filters: Filters
     ) -> list[Weighted]:
-        rankings: list[Weighted] = []
-        if vector is not None:
-            rankings.append((DENSE_WEIGHT, self._index.dense(user_id, vector, limit=depth, filters=filters)))
-        if words is not None:
-            rankings.append((KEYWORD_WEIGHT, self._index.keyword(user_id, words, limit=depth, filters=filters)))
-        return rankings
+        """By meaning and by words at once: the words are looked up while the question is still being embedded."""
+
+        async def dense(vector: asyncio.Task[list[float]]) -> Weighted:
+            found = await asyncio.to_thread(self._index.dense, user_id, await vector, limit=depth, filters=filters)
+            return DENSE_WEIGHT, found
+
+        async def keyword(words: str) -> Weighted:
+            found = await asyncio.to_thread(self._index.keyword, user_id, words, limit=depth, filters=filters)
+            return KEYWORD_WEIGHT, found
+
+        by_meaning = [dense(vector)] if vector else []
+        by_words = [keyword(words)] if words is not None else []
+        return await asyncio.gather(*by_meaning, *by_words)
 
     async def _visible(self, user_id: str, found: Sequence[Scored]) -> list[Hit]:
         ids = list(dict.fromkeys(each.generation.document_id for each in found))

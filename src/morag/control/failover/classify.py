@@ -3,7 +3,15 @@
 import errno
 import traceback
 
-from morag.domain.errors import ConversionError, FetchError, FetchFailed, InvalidRequest, NotFound, TooLarge, Unavailable
+from morag.domain.errors import (
+    ConversionError,
+    FetchError,
+    FetchFailed,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
 from morag.domain.failure import AttemptFailed, Failure, FailureType
 
 _AT_FAULT = (ConversionError, FetchError, TooLarge, InvalidRequest, NotFound)
