@@ -58,7 +58,7 @@ def _model_paths(settings: Settings) -> list[Path]:
     try:
         return list(choose(settings.whisper_model).reads())
     except ConversionError as error:
-        log.warning("speech_model_missing", reason=error.message, hint=error.hint)
+        log.info("speech_model_missing", reason=error.message, hint=error.hint)
         return []
 
 
