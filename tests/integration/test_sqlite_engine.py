@@ -10,8 +10,8 @@ import pytest
 
 from morag.domain.errors import StorageFull, Unavailable
 from morag.storage.signals import LocalSignals
-from morag.storage.sql.connection import Transaction
 from morag.storage.sql.engine import Engine
+from morag.storage.sql.transaction import Transaction
 
 INSERT = "INSERT INTO line (n) VALUES (:n)"
 COUNT = "SELECT count(*) FROM line"

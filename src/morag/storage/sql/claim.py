@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from morag.domain.task import Lease, Offers, TaskState, Worker
 from morag.domain.transitions import LAST_RANK, child_result, is_offered
 from morag.storage.sql import records
-from morag.storage.sql.connection import Transaction
 from morag.storage.sql.statements import claim as sql
 from morag.storage.sql.statements import reading
-from morag.storage.sql.writing import Moment, note_state, stand_in_lane
+from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.writing import note_state, stand_in_lane
 
 COST = 1.0
 """What one grant is charged, at the weight all users have."""
@@ -28,6 +28,12 @@ class Claim:
     claim_id: str
     lease_s: float
     offers: Offers
+
+
+def take_turn(tx: Transaction, claim: Claim, lanes: Sequence[str]) -> None:
+    """Let one claim at a time decide who is next in a lane. The time of the claim is after it had to wait here."""
+    for lane in sorted(set(lanes)):
+        tx.lock("lane", claim.offers.namespace, lane)
 
 
 def grant(tx: Transaction, at: Moment, claim: Claim, *, lanes: Sequence[str], n: int) -> list[Lease]:
@@ -81,7 +87,8 @@ def _fairest(tx: Transaction, offers: Offers, queue: dict[str, str]) -> tuple[st
         task_id, has_any = _first_of(tx, offers, user_id, queue)
         if task_id:
             return user_id, task_id, charged
-        if not has_any:
+        # a share that is locked belongs to somebody who submits just now
+        if not has_any and tx.row(sql.LOCK_SHARE, user_id=user_id, **queue):
             tx.run(sql.REST_SHARE, user_id=user_id, **queue)
     return None
 

@@ -9,16 +9,14 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import Any, Protocol, Self, TypeVar, cast
 
 import apsw
 
 from morag.domain.errors import Unavailable
+from morag.storage.sql.transaction import Row, Value
 
 T = TypeVar("T")
-Row: TypeAlias = tuple[Any, ...]
-"""A row in the order of its statement's columns."""
-Value: TypeAlias = str | int | float | bytes | None
 
 BUSY_LIMIT_S = 20.0
 """How long other processes may keep the file before an operation is given up."""
@@ -82,8 +80,8 @@ class Connection(Protocol):
         ...
 
 
-class Transaction:
-    """One operation inside a transaction: run statements, note which doorbells to ring once it is committed."""
+class SqliteTransaction:
+    """One act inside a transaction of the file (`transaction.Transaction`)."""
 
     __slots__ = ("_connection", "lanes", "tasks")
 
@@ -107,6 +105,9 @@ class Transaction:
         """Run a statement; how many rows it changed."""
         self._connection.execute(statement, values)
         return self._connection.changes()
+
+    def lock(self, *name: str) -> None:
+        """Nothing to wait for: the file has one writer at a time."""
 
 
 def connect(path: Path, *, is_reader: bool = False) -> Connection:

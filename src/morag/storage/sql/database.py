@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from morag.control.ports import Clock, Signals
@@ -10,13 +11,31 @@ from morag.storage.sql.backup import copy
 from morag.storage.sql.documents import SqlDocumentStore, SqlMeta
 from morag.storage.sql.engine import Engine
 from morag.storage.sql.migrate import known_migrations, migrate
-from morag.storage.sql.tasks import Host, SqlTaskStore
+from morag.storage.sql.tasks import SqlTaskStore
+from morag.storage.sql.transaction import Moment, Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """The one machine that uses the file (`transaction.Host`): leases go by its boot and monotonic clock."""
+
+    clock: Clock
+    boot_id: str
+    is_alive: Callable[[int, float | None], bool]
+
+    def moment(self, _tx: Transaction, /) -> Moment:
+        """Now, by the machine's clocks."""
+        return Moment(now=self.clock.now(), monotonic=self.clock.monotonic(), boot_id=self.boot_id)
+
+    def is_gone(self, boot_id: str, pid: int | None, pid_started_at: float | None) -> bool:
+        """Whether a process of this machine ended; no process of an earlier boot is left."""
+        return pid is not None and (boot_id != self.boot_id or not self.is_alive(pid, pid_started_at))
 
 
 class Database:
     """One open database file and the stores in it."""
 
-    def __init__(self, path: Path, engine: Engine, machine: Host) -> None:
+    def __init__(self, path: Path, engine: Engine, machine: Machine) -> None:
         self._path = path
         self._engine = engine
         self.tasks = SqlTaskStore(engine, machine)
@@ -47,5 +66,5 @@ async def open_database(
     """
     await asyncio.to_thread(migrate, path, known_migrations())
     engine = await asyncio.to_thread(Engine, path, signals)
-    machine = Host(clock=clock, boot_id=boot_id or host.boot_id(), is_alive=is_alive)
+    machine = Machine(clock=clock, boot_id=boot_id or host.boot_id(), is_alive=is_alive)
     return Database(path, engine, machine)

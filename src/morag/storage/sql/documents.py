@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from morag.domain.content import StoredDocument
 from morag.storage.sql import records
-from morag.storage.sql.connection import Transaction
-from morag.storage.sql.engine import Engine
 from morag.storage.sql.statements import documents as sql
+from morag.storage.sql.transaction import Transaction, Transactor
 
 PAGE = 200
 """Documents read at once when going through all of them."""
@@ -15,7 +14,7 @@ PAGE = 200
 class SqlDocumentStore:
     """What search sees. Documents appear by settlements; here they are read and removed."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Transactor) -> None:
         self._engine = engine
 
     async def document(self, user_id: str, document_id: str) -> StoredDocument | None:
@@ -71,7 +70,7 @@ class SqlDocumentStore:
 class SqlMeta:
     """Small facts about the store, by name: its id, the model its index was built with."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Transactor) -> None:
         self._engine = engine
 
     async def get(self, key: str) -> str | None:

@@ -3,10 +3,10 @@
 from morag.domain.failure import Failure
 from morag.domain.task import Task, TaskState
 from morag.storage.sql import records
-from morag.storage.sql.connection import Transaction
 from morag.storage.sql.statements import ending as sql
 from morag.storage.sql.statements import reading
-from morag.storage.sql.writing import Moment, note_state, stand_in_lane
+from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.writing import note_state, stand_in_lane
 
 
 def cancel(tx: Transaction, at: Moment, task_id: str, user_id: str) -> Task | None:

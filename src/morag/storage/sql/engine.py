@@ -2,52 +2,32 @@
 
     write(act) ─▶ queue ─▶ BEGIN · each act in a savepoint of its own · COMMIT (fsync) ─▶ doorbells ─▶ futures
 
-An act that raises is rolled back alone. An act may be run once only and must do nothing but use its transaction.
+An act that raises is rolled back alone.
 """
 
 import asyncio
-import contextlib
 import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import apsw
 
 from morag.control.ports import Signals
-from morag.domain.errors import StorageFull, Unavailable
-from morag.storage.sql.connection import Connection, Transaction, connect, patiently
+from morag.domain.errors import StorageFull
+from morag.storage.sql.connection import Connection, SqliteTransaction, connect, patiently
+from morag.storage.sql.jobs import Job, Jobs, answer
+from morag.storage.sql.transaction import Act
 
 T = TypeVar("T")
-Act = Callable[[Transaction], T]
 
 READERS = 3
 GROUP_LIMIT = 256
 """Acts in one commit at most."""
 GROUP_S = 0.02
 """No act joins a group older than this, so that other processes get their turn."""
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Job:
-    act: Act[Any]
-    future: asyncio.Future[Any]
-    loop: asyncio.AbstractEventLoop
-    result: Any = None
-    error: Exception | None = None
-
-    def resolve(self) -> None:
-        if self.future.done():
-            return
-        if self.error is None:
-            self.future.set_result(self.result)
-        else:
-            self.future.set_exception(self.error)
 
 
 class Engine:
@@ -57,10 +37,7 @@ class Engine:
         """Open the file at `path`; `signals` is rung after each commit, from the writer thread."""
         self._signals = signals
         self._connection = connect(path)
-        self._urgent: deque[_Job] = deque()
-        self._queued: deque[_Job] = deque()
-        self._wake = threading.Condition()
-        self._is_closing = False
+        self._jobs = Jobs()
         self._readers = _Readers(path)
         self._thread = threading.Thread(target=self._serve, name="morag-sql-writer", daemon=True)
         self._thread.start()
@@ -70,14 +47,7 @@ class Engine:
 
         Raises what `act` raises, StorageFull, and Unavailable if the file stays busy or the engine is closed.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(act=act, future=loop.create_future(), loop=loop)
-        with self._wake:
-            if self._is_closing:
-                raise Unavailable("The database is closed.")
-            (self._urgent if is_urgent else self._queued).append(job)
-            self._wake.notify()
-        return cast("T", await job.future)
+        return await self._jobs.put(act, is_urgent=is_urgent)
 
     async def read(self, act: Act[T]) -> T:
         """Run `act` on one snapshot of the database, beside the writer."""
@@ -85,31 +55,18 @@ class Engine:
 
     async def close(self) -> None:
         """Commit what is queued, then let go of the file."""
-        with self._wake:
-            self._is_closing = True
-            self._wake.notify()
+        self._jobs.close()
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._readers.close)
 
     def _serve(self) -> None:
-        while self._has_work():
+        while self._jobs.wait():
             self._commit_group()
         self._connection.close()
 
-    def _has_work(self) -> bool:
-        with self._wake:
-            self._wake.wait_for(lambda: self._urgent or self._queued or self._is_closing)
-            return bool(self._urgent or self._queued)
-
-    def _next(self) -> _Job | None:
-        for jobs in (self._urgent, self._queued):
-            with contextlib.suppress(IndexError):
-                return jobs.popleft()
-        return None
-
     def _commit_group(self) -> None:
-        group: list[_Job] = []
-        bells = Transaction(self._connection)
+        group: list[Job] = []
+        bells = SqliteTransaction(self._connection)
         try:
             patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
             self._fill(group, bells)
@@ -118,17 +75,17 @@ class Engine:
             self._abort(group, error)
         else:
             self._ring(bells)
-        self._resolve(group)
+        answer(group)
 
-    def _fill(self, group: list[_Job], bells: Transaction) -> None:
+    def _fill(self, group: list[Job], bells: SqliteTransaction) -> None:
         until = time.monotonic() + GROUP_S
-        while len(group) < GROUP_LIMIT and time.monotonic() < until and (job := self._next()):
+        while len(group) < GROUP_LIMIT and time.monotonic() < until and (job := self._jobs.take()):
             group.append(job)
             if not job.future.cancelled():
                 self._perform(job, bells)
 
-    def _perform(self, job: _Job, bells: Transaction) -> None:
-        transaction = Transaction(self._connection)
+    def _perform(self, job: Job, bells: SqliteTransaction) -> None:
+        transaction = SqliteTransaction(self._connection)
         self._connection.execute("SAVEPOINT act")
         try:
             job.result = job.act(transaction)
@@ -142,26 +99,19 @@ class Engine:
             bells.lanes |= transaction.lanes
             bells.tasks |= transaction.tasks
 
-    def _abort(self, group: list[_Job], error: Exception) -> None:
+    def _abort(self, group: list[Job], error: Exception) -> None:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
-        if not group and (job := self._next()):
+        if not group and (job := self._jobs.take()):
             group.append(job)
         for job in group:
             job.error = _translated(error)
 
-    def _ring(self, bells: Transaction) -> None:
+    def _ring(self, bells: SqliteTransaction) -> None:
         for lane in bells.lanes:
             self._signals.lane(lane)
         for task in bells.tasks:
             self._signals.task(task)
-
-    def _resolve(self, group: Sequence[_Job]) -> None:
-        for loop in {job.loop for job in group}:
-            mine = [job for job in group if job.loop is loop]
-            # a closed loop has nobody left who waits
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve_all, mine)
 
 
 class _Readers:
@@ -185,16 +135,11 @@ class _Readers:
         connection = self._idle.get()
         try:
             patiently(lambda: connection.execute("BEGIN"))
-            return patiently(lambda: act(Transaction(connection)))
+            return patiently(lambda: act(SqliteTransaction(connection)))
         finally:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             self._idle.put(connection)
-
-
-def _resolve_all(jobs: Sequence[_Job]) -> None:
-    for job in jobs:
-        job.resolve()
 
 
 def _translated(error: Exception) -> Exception:

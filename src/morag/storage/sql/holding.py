@@ -17,13 +17,13 @@ from morag.domain.task import (
 )
 from morag.domain.transitions import digest, outcome_name, refused
 from morag.storage.sql import records
-from morag.storage.sql.connection import Transaction
 from morag.storage.sql.ending import follow_up, note_end, resume
 from morag.storage.sql.intake import insert
 from morag.storage.sql.statements import documents
 from morag.storage.sql.statements import holding as sql
 from morag.storage.sql.statements import intake as intake_sql
-from morag.storage.sql.writing import Moment, note, note_decision, note_state, stand_in_lane
+from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.writing import note, note_decision, note_state, stand_in_lane
 
 
 def extend(tx: Transaction, at: Moment, extension: Extension, lease_s: float) -> Answer:

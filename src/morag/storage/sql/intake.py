@@ -6,10 +6,10 @@ from morag.domain.errors import DocumentExists, IdempotencyConflict
 from morag.domain.task import NewTask, Reservation, Task, TaskState
 from morag.domain.transitions import IDEMPOTENCY_S, opened
 from morag.storage.sql import records
-from morag.storage.sql.connection import Transaction
 from morag.storage.sql.statements import intake as sql
 from morag.storage.sql.statements import reading
-from morag.storage.sql.writing import Moment, note_state, stand_in_lane
+from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.writing import note_state, stand_in_lane
 
 
 def submit(tx: Transaction, at: Moment, tasks: Sequence[NewTask]) -> list[Task]:
@@ -40,6 +40,7 @@ def retire(tx: Transaction, *, before: float, limit: int) -> list[int]:
 def _known(tx: Transaction, at: Moment, new: NewTask) -> Task | None:
     if new.idempotency_key is None:
         return None
+    tx.lock("key", new.user_id, new.idempotency_key)
     found = tx.row(sql.FIND_KEY, user_id=new.user_id, key=new.idempotency_key, since=at.now - IDEMPOTENCY_S)
     if found is None:
         return None
@@ -60,6 +61,7 @@ def _store(tx: Transaction, at: Moment, new: NewTask) -> Task:
 def _check_reservation(tx: Transaction, user_id: str, reservation: Reservation) -> None:
     if reservation.replace_existing:
         return
+    tx.lock("document", user_id, reservation.document_id)
     if tx.row(sql.IS_DOCUMENT_TAKEN, user_id=user_id, document_id=reservation.document_id):
         raise DocumentExists(
             f"There is a document {reservation.document_id} already, or one is on its way in.",

@@ -8,7 +8,7 @@ from morag.domain.failure import Alternative, Decision, Failure, FailureType, St
 from morag.domain.history import Attempt, Event
 from morag.domain.task import Budget, Considered, NewTask, Priority, Progress, Routing, Task, TaskState
 from morag.domain.transitions import Standing, as_json, content_type_of, due_at, rank
-from morag.storage.sql.connection import Row
+from morag.storage.sql.transaction import Row
 
 
 def dump(value: Any) -> str:

@@ -4,7 +4,6 @@ A sweep looks first, on a reader; it writes only if there is something to repair
 what it saw.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from morag.control.ports import SweepReport
@@ -12,15 +11,13 @@ from morag.domain.task import TaskState, Worker
 from morag.domain.transitions import overdue, worn_out
 from morag.storage.sql import records
 from morag.storage.sql.claim import promote
-from morag.storage.sql.connection import Transaction
 from morag.storage.sql.ending import close, resume
 from morag.storage.sql.statements import ending as sql
 from morag.storage.sql.statements import reading
-from morag.storage.sql.writing import Moment, note_state, stand_in_lane
+from morag.storage.sql.transaction import Host, Moment, Transaction
+from morag.storage.sql.writing import note_state, stand_in_lane
 
-IsAlive = Callable[[int, float | None], bool]
-"""Whether the process with that number and start still runs on this machine."""
-
+GONE = "worker_gone"
 AT_ONCE = 500
 """Tasks that one sweep times out at most; the rest is the next one's."""
 
@@ -50,12 +47,12 @@ class _Held:
     has_expired: bool
 
 
-def look(tx: Transaction, at: Moment, is_alive: IsAlive) -> Broken:
+def look(tx: Transaction, at: Moment, host: Host) -> Broken:
     """What there is to repair."""
     return Broken(
         lost=tuple(
-            (held.task_id, held.fence, "worker_gone" if is_gone else "lease_expired")
-            for held, is_gone in _judged(tx, at, is_alive)
+            (held.task_id, held.fence, GONE if is_gone else "lease_expired")
+            for held, is_gone in _judged(tx, at, host)
             if is_gone or held.has_expired
         ),
         overdue=tuple(row[0] for row in tx.rows(sql.OVERDUE, now=at.now, limit=AT_ONCE)),
@@ -70,24 +67,24 @@ def repair(tx: Transaction, at: Moment, broken: Broken) -> SweepReport:
     return SweepReport(
         timed_out=sum(_time_out(tx, at, task_id) for task_id in broken.overdue),
         expired=sum(_lapse(tx, at, task_id, fence, why) for task_id, fence, why in broken.lost),
-        unparked=sum(resume(tx, at, task_id) for task_id in broken.forgotten),
+        unparked=sum(_wake(tx, at, task_id) for task_id in broken.forgotten),
     )
 
 
-def reclaim(tx: Transaction, at: Moment, is_alive: IsAlive, keep: Worker) -> int:
+def reclaim(tx: Transaction, at: Moment, host: Host, keep: Worker) -> int:
     """Free what dead processes of this machine, and earlier runs in `keep`'s own process, held; renew remote leases."""
     freed = 0
-    for held, is_gone in _judged(tx, at, is_alive):
-        is_earlier_run = held.pid is not None and held.pid == keep.pid and held.worker_id != keep.id
-        if is_gone or is_earlier_run:
+    for held, is_gone in _judged(tx, at, host):
+        is_this_process = held.pid is not None and (held.pid, held.boot_id) == (keep.pid, keep.boot_id)
+        if is_gone or (is_this_process and held.worker_id != keep.id):
             freed += _free(tx, at, held)
     tx.run(sql.REBASE_REMOTE, boot_id=at.boot_id, monotonic=at.monotonic)
     return freed
 
 
-def _judged(tx: Transaction, at: Moment, is_alive: IsAlive) -> list[tuple[_Held, bool]]:
+def _judged(tx: Transaction, at: Moment, host: Host) -> list[tuple[_Held, bool]]:
     """Each held lease, and whether its process is gone. A process is asked for once."""
-    known: dict[tuple[int, float | None], bool] = {}
+    known: dict[tuple[str, int | None, float | None], bool] = {}
     judged: list[tuple[_Held, bool]] = []
     for row in tx.rows(sql.RUNNING, boot_id=at.boot_id, monotonic=at.monotonic):
         held = _Held(
@@ -99,23 +96,16 @@ def _judged(tx: Transaction, at: Moment, is_alive: IsAlive) -> list[tuple[_Held,
             pid_started_at=row[5],
             has_expired=bool(row[6]),
         )
-        judged.append((held, _is_gone(held, at, is_alive, known)))
+        process = (held.boot_id, held.pid, held.pid_started_at)
+        if process not in known:
+            known[process] = host.is_gone(*process)
+        judged.append((held, known[process]))
     return judged
 
 
-def _is_gone(held: _Held, at: Moment, is_alive: IsAlive, known: dict[tuple[int, float | None], bool]) -> bool:
-    if held.pid is None:
-        return False
-    if held.boot_id != at.boot_id:
-        return True
-    process = (held.pid, held.pid_started_at)
-    if process not in known:
-        known[process] = is_alive(*process)
-    return not known[process]
-
-
 def _lapse(tx: Transaction, at: Moment, task_id: str, fence: int, why: str) -> bool:
-    lapsed = tx.row(sql.LAPSE, id=task_id, fence=fence)
+    terms = {"is_gone": int(why == GONE), "boot_id": at.boot_id, "monotonic": at.monotonic}
+    lapsed = tx.row(sql.LAPSE, id=task_id, fence=fence, **terms)
     if lapsed is None:
         return False
     *queue, worker_id, is_worn_out = lapsed
@@ -128,7 +118,13 @@ def _lapse(tx: Transaction, at: Moment, task_id: str, fence: int, why: str) -> b
     return True
 
 
+def _wake(tx: Transaction, at: Moment, task_id: str) -> bool:
+    return tx.row(sql.IS_FORGOTTEN, id=task_id) is not None and resume(tx, at, task_id)
+
+
 def _time_out(tx: Transaction, at: Moment, task_id: str) -> bool:
+    if tx.row(sql.IS_OVERDUE, id=task_id, now=at.now) is None:
+        return False
     (row,) = tx.rows(reading.GET, id=task_id)
     return close(tx, at, task_id, TaskState.TIMEOUT, overdue(records.task(row)))
 

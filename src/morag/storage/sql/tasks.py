@@ -1,59 +1,48 @@
 """The task record in SQL: `control.ports.TaskStore` over the engine; what an act does stands in the modules beside."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from morag.control.ports import Clock, LaneLoad, SweepReport
+from morag.control.ports import LaneLoad, SweepReport
 from morag.domain.history import Attempt, Event
 from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 from morag.domain.transitions import check_inline, steps
 from morag.storage.sql import claim, ending, holding, intake, records, sweep
-from morag.storage.sql.connection import Transaction
-from morag.storage.sql.engine import Engine
 from morag.storage.sql.statements import reading as sql
-from morag.storage.sql.writing import Moment
+from morag.storage.sql.transaction import Host, Transaction, Transactor
 
 RETIRED_AT_ONCE = 200
 """Trees deleted in one transaction, so that nobody waits long behind them."""
 _AFTER_ALL_IDS = "~"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Host:
-    """What the store asks of the machine; injected so that tests can turn it."""
-
-    clock: Clock
-    boot_id: str
-    is_alive: Callable[[int, float | None], bool]
-
-    def moment(self) -> Moment:
-        """Now."""
-        return Moment(now=self.clock.now(), monotonic=self.clock.monotonic(), boot_id=self.boot_id)
-
-
 class SqlTaskStore:
     """`control.ports.TaskStore`: the record, durable at every return."""
 
-    def __init__(self, engine: Engine, host: Host) -> None:
+    def __init__(self, engine: Transactor, host: Host) -> None:
         self._engine = engine
         self._host = host
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists."""
-        return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(), tasks))
+        return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(tx), tasks))
 
     async def claim(
         self, *, lanes: Sequence[str], worker: Worker, claim_id: str, n: int, lease_s: float, offers: Offers
     ) -> list[Lease]:
         """Grant up to `n` ready tasks, fairest user first; the same `claim_id` gives the same leases, renewed."""
         asked = claim.Claim(worker=worker, claim_id=claim_id, lease_s=lease_s, offers=offers)
-        return await self._engine.write(lambda tx: claim.grant(tx, self._host.moment(), asked, lanes=lanes, n=n))
+
+        def act(tx: Transaction) -> list[Lease]:
+            claim.take_turn(tx, asked, lanes)
+            return claim.grant(tx, self._host.moment(tx), asked, lanes=lanes, n=n)
+
+        return await self._engine.write(act)
 
     async def extend(self, extensions: Sequence[Extension], *, lease_s: float) -> list[Answer]:
         """Renew leases and note progress, in one write, before others that wait."""
 
         def act(tx: Transaction) -> list[Answer]:
-            at = self._host.moment()
+            at = self._host.moment(tx)
             return [holding.extend(tx, at, extension, lease_s) for extension in extensions]
 
         return await self._engine.write(act, is_urgent=True)
@@ -61,31 +50,31 @@ class SqlTaskStore:
     async def park(self, task_id: str, fence: int, parked: Parked) -> Answer:
         """Let the task wait for its children. Raises ValueError if a child's step is missing or doubled."""
         steps(parked.children)
-        return await self._engine.write(lambda tx: holding.park(tx, self._host.moment(), task_id, fence, parked))
+        return await self._engine.write(lambda tx: holding.park(tx, self._host.moment(tx), task_id, fence, parked))
 
     async def settle(self, task_id: str, fence: int, outcome: Outcome) -> Answer:
         """End the attempt with all that follows from it. Raises ValueError for a result that must be a blob."""
         check_inline(outcome)
-        return await self._engine.write(lambda tx: holding.settle(tx, self._host.moment(), task_id, fence, outcome))
+        return await self._engine.write(lambda tx: holding.settle(tx, self._host.moment(tx), task_id, fence, outcome))
 
     async def release(self, task_id: str, fence: int, *, reason: str) -> Answer:
         """Give the task back to its lane at once, charging no budget."""
-        return await self._engine.write(lambda tx: holding.release(tx, self._host.moment(), task_id, fence, reason))
+        return await self._engine.write(lambda tx: holding.release(tx, self._host.moment(tx), task_id, fence, reason))
 
     async def cancel(self, task_id: str, *, user_id: str) -> Task | None:
         """End an open task and all its open descendants; the record afterwards, None if the user has no such task."""
-        return await self._engine.write(lambda tx: ending.cancel(tx, self._host.moment(), task_id, user_id))
+        return await self._engine.write(lambda tx: ending.cancel(tx, self._host.moment(tx), task_id, user_id))
 
     async def sweep(self) -> SweepReport:
         """Repair what time or death broke; costs a few reads if nothing is."""
-        broken = await self._engine.read(lambda tx: sweep.look(tx, self._host.moment(), self._host.is_alive))
+        broken = await self._engine.read(lambda tx: sweep.look(tx, self._host.moment(tx), self._host))
         if not broken:
             return SweepReport()
-        return await self._engine.write(lambda tx: sweep.repair(tx, self._host.moment(), broken))
+        return await self._engine.write(lambda tx: sweep.repair(tx, self._host.moment(tx), broken))
 
     async def reclaim(self, *, keep: Worker) -> int:
         """Free the leases of dead processes and of earlier runs in this one; renew those of machines elsewhere."""
-        return await self._engine.write(lambda tx: sweep.reclaim(tx, self._host.moment(), self._host.is_alive, keep))
+        return await self._engine.write(lambda tx: sweep.reclaim(tx, self._host.moment(tx), self._host, keep))
 
     async def get(self, task_id: str, *, user_id: str | None = None) -> Task | None:
         """The record; with a user id only if it is that user's."""
@@ -146,11 +135,11 @@ class SqlTaskStore:
 
     async def lanes(self, *, user_id: str | None = None) -> Mapping[str, LaneLoad]:
         """By lane: what stands there and what runs."""
-        return await self._engine.read(lambda tx: _loads(tx, user_id, self._host.clock.now()))
+        return await self._engine.read(lambda tx: _loads(tx, user_id, self._host.moment(tx).now))
 
     async def retire(self, *, older_than_s: float) -> int:
         """Delete trees that ended longer ago than that; how many tasks."""
-        before, retired = self._host.clock.now() - older_than_s, 0
+        before, retired = (await self._engine.read(self._host.moment)).now - older_than_s, 0
         while sizes := await self._engine.write(lambda tx: intake.retire(tx, before=before, limit=RETIRED_AT_ONCE)):
             retired += sum(sizes)
         return retired

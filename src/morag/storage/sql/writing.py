@@ -1,23 +1,13 @@
 """What every change of the record does besides: append to the log, ring the bells, keep the lane's users known."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from morag.domain.failure import Decision
 from morag.domain.task import TaskState
 from morag.domain.transitions import as_json
-from morag.storage.sql.connection import Transaction
 from morag.storage.sql.records import dump
 from morag.storage.sql.statements import intake as sql
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """When, by both clocks, and in which run of the operating system an act takes place."""
-
-    now: float
-    monotonic: float
-    boot_id: str
+from morag.storage.sql.transaction import Moment, Transaction
 
 
 def note(tx: Transaction, at: Moment, task_id: str, kind: str, data: Any) -> None:
@@ -38,5 +28,8 @@ def note_decision(tx: Transaction, at: Moment, task_id: str, decision: Decision)
 
 def stand_in_lane(tx: Transaction, lane: str, namespace: str, user_id: str) -> None:
     """Let claims see that the user has ready tasks in the lane."""
-    tx.run(sql.ACTIVATE_SHARE, lane=lane, namespace=namespace, user_id=user_id)
+    queue = {"lane": lane, "namespace": namespace, "user_id": user_id}
+    share = tx.row(sql.HOLD_SHARE, **queue)
+    if share is None or not share[0]:
+        tx.run(sql.ACTIVATE_SHARE, **queue)
     tx.lanes.add(lane)

@@ -1,7 +1,10 @@
 """SQL that grants tasks, fairest user first. Each statement is a seek in an index, however much is queued."""
 
 PROMOTE_DUE = """
-UPDATE tasks SET is_ready = 1 WHERE state = 'pending' AND is_ready = 0 AND ready_at <= :now
+UPDATE tasks SET is_ready = 1
+WHERE id IN (
+    SELECT id FROM tasks WHERE state = 'pending' AND is_ready = 0 AND ready_at <= :now /*pg FOR UPDATE SKIP LOCKED */
+)
 RETURNING lane, namespace, user_id
 """
 
@@ -32,7 +35,7 @@ NEXT_KIND = """
 SELECT name, content_type, rank, id FROM tasks
 WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace AND user_id = :user_id
     AND (name, content_type, rank) > (:name, :content_type, :last_rank)
-ORDER BY name, content_type, rank, id LIMIT 1
+ORDER BY name, content_type, rank, id LIMIT 1 /*pg FOR UPDATE SKIP LOCKED */
 """
 
 CHARGE = """
@@ -40,8 +43,17 @@ UPDATE shares SET pass = :pass, last_grant = :last_grant
 WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
 """
 
+LOCK_SHARE = """
+SELECT 1 FROM shares
+WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id /*pg FOR UPDATE SKIP LOCKED */
+"""
+
 REST_SHARE = """
 UPDATE shares SET is_active = 0 WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
+    AND NOT EXISTS (
+        SELECT 1 FROM tasks
+        WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace AND user_id = :user_id
+    )
 """
 
 GRANT = """

@@ -34,6 +34,7 @@ RETURNING lane, namespace, user_id
 LAPSE = """
 UPDATE tasks SET state = 'pending', is_ready = 1, lapsed = 1, infrastructure_losses = infrastructure_losses + 1
 WHERE id = :id AND fence = :fence AND state = 'running'
+    AND (:is_gone = 1 OR lease_boot <> :boot_id OR lease_until <= :monotonic)
 RETURNING lane, namespace, user_id, worker_id, infrastructure_losses > infrastructure_budget
 """
 
@@ -59,6 +60,15 @@ OVERDUE = "SELECT id FROM tasks WHERE due_at IS NOT NULL AND due_at <= :now ORDE
 FORGOTTEN = """
 SELECT id FROM tasks AS parent
 WHERE state = 'waiting' AND NOT EXISTS (
+    SELECT 1 FROM tasks AS child WHERE child.parent_id = parent.id AND child.finished_at IS NULL
+)
+"""
+
+IS_OVERDUE = "SELECT 1 FROM tasks WHERE id = :id AND due_at <= :now /*pg FOR UPDATE */"
+
+IS_FORGOTTEN = """
+SELECT 1 FROM tasks AS parent
+WHERE id = :id AND state = 'waiting' AND NOT EXISTS (
     SELECT 1 FROM tasks AS child WHERE child.parent_id = parent.id AND child.finished_at IS NULL
 )
 """

@@ -29,7 +29,7 @@ WHERE id = :id AND fence = :fence AND (state = 'running' OR lapsed = 1)
 RETURNING user_id
 """
 
-FIND_STEP = "SELECT id, finished_at FROM tasks WHERE parent_id = :parent_id AND step = :step"
+FIND_STEP = "SELECT id, finished_at FROM tasks WHERE parent_id = :parent_id AND step = :step /*pg FOR UPDATE */"
 
 EXPECT_CHILDREN = "UPDATE tasks SET open_children = :open_children WHERE id = :id"
 

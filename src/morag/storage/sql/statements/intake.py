@@ -30,6 +30,11 @@ OR EXISTS (
 )
 """
 
+HOLD_SHARE = """
+SELECT is_active FROM shares
+WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id /*pg FOR KEY SHARE */
+"""
+
 ACTIVATE_SHARE = """
 INSERT INTO shares (lane, namespace, user_id) VALUES (:lane, :namespace, :user_id)
 ON CONFLICT (lane, namespace, user_id) DO UPDATE SET is_active = 1 WHERE shares.is_active = 0
@@ -42,12 +47,13 @@ SELECT :task_id, coalesce(max(seq), 0) + 1, :at, :kind, :data FROM events WHERE 
 
 FIND_RETIRED = """
 SELECT id FROM tasks WHERE parent_id IS NULL AND finished_at IS NOT NULL AND finished_at < :before
-ORDER BY finished_at LIMIT :limit
+ORDER BY finished_at LIMIT :limit /*pg FOR UPDATE SKIP LOCKED */
 """
 
 TREE = """
 WITH RECURSIVE tree (id) AS (
-    SELECT :id UNION ALL SELECT tasks.id FROM tasks JOIN tree ON tasks.parent_id = tree.id
+    SELECT id FROM tasks WHERE id = :id
+    UNION ALL SELECT tasks.id FROM tasks JOIN tree ON tasks.parent_id = tree.id
 )
 SELECT id FROM tree
 """
