@@ -414,3 +414,12 @@ def test_media_are_told_by_their_first_bytes(tmp_path: Path, head: bytes, media_
     path = tmp_path / "input"
     path.write_bytes(head + bytes(200))
     assert detect(path, filename="whatever.bin").media_type == media_type
+
+
+def test_filled_in_fields_of_a_form_are_read(converted: Convert) -> None:
+    stream = io.BytesIO()
+    canvas: Any = Canvas(stream)  # its forms are not typed
+    canvas.drawString(60, 760, "Name:")
+    canvas.acroForm.textfield(name="name", value="Ada Lovelace", x=120, y=752, width=200, height=20)
+    canvas.save()
+    assert converted(stream.getvalue(), "form.pdf").markdown == "Name: Ada Lovelace\n"

@@ -14,7 +14,7 @@ def line(text: str, left: float, top: float, *, width: float | None = None, size
 
 
 def page(lines: list[Line], rules: list[Box] | None = None) -> PageText:
-    return PageText(width=600, height=800, lines=lines, stray=[], rules=rules or [], has_pictures=False)
+    return PageText(width=600, height=800, lines=lines, stray=[], rules=rules or [], pictures=[], has_ink=True)
 
 
 def texts(lines: list[Line], rules: list[Box] | None = None) -> list[str]:
@@ -82,3 +82,86 @@ def test_even_gaps_of_a_justified_line_do_not_cut_it() -> None:
         "wide blanks here"
     ]
     assert [one.text for one in lines_of([word("left", 0), word("right", 100)])] == ["left", "right"]
+
+
+def test_three_columns_are_read_one_after_the_other() -> None:
+    columns = [
+        line(f"{name} {at} {PROSE}", 50 + 170 * x, 200 + 12 * at, width=160)
+        for at in range(6)
+        for x, name in enumerate(("first", "second", "third"))
+    ]
+    read = [one.text.split()[0] for region in in_columns(columns) for one in region]
+    assert read == [*["first"] * 6, *["second"] * 6, *["third"] * 6]
+
+
+def test_stories_below_each_other_keep_their_own_columns() -> None:
+    upper = [line(f"up {x} {PROSE}", 50 + 170 * x, 100 + 12 * at, width=160) for at in range(5) for x in range(3)]
+    lower = [line(f"low {x} {PROSE}", 50 + 255 * x, 200 + 12 * at, width=240) for at in range(5) for x in range(2)]
+    read = [" ".join(one.text.split()[:2]) for region in in_columns([*upper, *lower]) for one in region]
+    assert read == [f"{name} {x}" for name, count in (("up", 3), ("low", 2)) for x in range(count) for _ in range(5)]
+
+
+def test_sentence_that_goes_on_in_the_next_column_is_one_paragraph() -> None:
+    left = [line(f"{PROSE} and", 50, 200 + 12 * at, width=240) for at in range(4)]
+    right = [line(f"{PROSE} and", 310, 200 + 12 * at, width=240) for at in range(4)]
+    assert len(texts([*left, *right])) == 1
+
+
+def test_title_over_several_columns_belongs_to_the_table() -> None:
+    rows = [("", "2023", "2022"), ("Goods", "12", "11"), ("Service", "3", "4"), ("Whole", "15", "15")]
+    cells = [line(text, 50 + 100 * x, 200 + 13 * y) for y, row in enumerate(rows) for x, text in enumerate(row) if text]
+    assert texts([line("Year ended", 170, 188), *cells])[0].splitlines()[:3] == [
+        "|  | Year ended |  |",
+        "| --- | --- | --- |",
+        "|  | 2023 | 2022 |",
+    ]
+
+
+def test_indented_labels_stay_in_their_table() -> None:
+    labels = [("Income", 0), ("Goods", 10), ("Service", 10), ("Cost", 0), ("Rent", 10), ("Wages", 10), ("Profit", 0)]
+    lines = [line(text, 50 + by, 200 + 13 * at) for at, (text, by) in enumerate(labels)]
+    lines += [line("Year", 50, 187), line("2023", 200, 187)]
+    lines += [line(str(at * 7), 200, 200 + 13 * at) for at, (_, by) in enumerate(labels) if by or at == 6]
+    assert texts(lines)[0].count("\n") == 8
+
+
+def test_items_numbered_without_dots_are_a_list() -> None:
+    lines = [line(text, 50, 200 + 14 * at) for at, text in enumerate(("1", "2", "3"))]
+    lines += [line(text, 70, 200 + 14 * at) for at, text in enumerate(("Weigh anchor", "Set sail", "Keep watch"))]
+    assert texts(lines) == ["1. Weigh anchor\n2. Set sail\n3. Keep watch"]
+
+
+def test_lines_that_end_early_are_not_run_together() -> None:
+    lines = [
+        line(f"{PROSE} to the end {PROSE}", 50, 200),
+        line("Yours sincerely,", 50, 212),
+        line("Ada Byron", 50, 224),
+    ]
+    assert texts(lines)[-1] == "Ada Byron"
+
+
+def furnished(*extra: Line) -> list[str]:
+    body = [line(f"{PROSE} {PROSE}", 50, 150 + 12 * at, width=500) for at in range(20)]
+    return texts([*body, *extra])
+
+
+def test_header_and_footer_of_a_single_page_are_left_out() -> None:
+    header = [line("Journal of Tides, Vol. 12", 50, 30, size=8), line("117", 530, 30, size=8)]
+    footer = line("© 2024 Harbour Press", 200, 770, size=8)
+    assert len(furnished(*header, footer)) == 1
+
+
+def test_footnote_at_the_foot_of_a_page_stays() -> None:
+    note = line("1 The master was on leave that day.", 50, 770, size=8)
+    assert "The master was on leave" in furnished(note)[-1]
+
+
+def test_text_close_to_the_edge_stays() -> None:
+    assert (
+        "goes on to the edge"
+        in furnished(*[line(f"goes on to the edge {at}", 50, 390 + 12 * at) for at in range(33)])[0]
+    )
+
+
+def test_page_with_little_text_keeps_what_stands_at_its_edges() -> None:
+    assert texts([line("Board meeting", 50, 300, size=20), line("12", 300, 770)])[-1] == "12"

@@ -6,6 +6,7 @@ from itertools import groupby, pairwise
 from statistics import median
 
 from morag.pipeline.conversion.converters.document.pdf.columns import in_columns
+from morag.pipeline.conversion.converters.document.pdf.furniture import furniture_of
 from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line, PageText
 from morag.pipeline.conversion.converters.document.pdf.looks import Looks
 from morag.pipeline.conversion.converters.document.pdf.markers import BULLET, NUMBER
@@ -18,6 +19,9 @@ _INDENT = 6.0
 _SENTENCE_END = (".", "!", "?", ":", "。", "؟")
 _WIDE = 1.35
 """Pitch over the usual one from which on a new paragraph begins."""
+_LEAST_PROSE = 40
+_ROOMY = 0.75
+"""Share of a region's width that lines of running text fill at least."""
 _WIDE_CODE = 2.5
 _WIDE_HEADING = 1.45
 """Pitch over the size of large type from which on a new heading begins."""
@@ -31,18 +35,46 @@ class Block:
     box: Box
     level: int = 0
     is_item: bool = False
+    is_prose: bool = False
 
 
 def blocks_of(page: PageText, looks: Looks) -> Iterator[Block]:
     """The page's blocks in the order of reading, without running headers and footers."""
-    lines = [_as_code(line, looks) for line in page.lines if not looks.is_repeated(line, page)]
+    furniture = left_out(page, looks)
+    lines = [_as_code(line, looks) for line in page.lines if line not in furniture]
     tables = ruled_tables(page.rules, lines)
     free = [line for line in lines if not any(one.box.holds_center_of(line.box) for one in tables)]
     free.extend(_anchor(one) for one in tables)
-    for region in in_columns(free):
-        yield from _lists(_region_blocks(region, tables, looks))
+    yield from _over_columns(list(_lists(_region_blocks(region, tables, looks))) for region in in_columns(free))
     for text in _grouped(page.stray):
         yield Block(text=escape(text), box=Box(0, 0, page.width, page.height))
+
+
+def left_out(page: PageText, looks: Looks) -> list[Line]:
+    """The page's headers and footers."""
+    alone = furniture_of(page, looks.body)
+    return [line for line in page.lines if line in alone or looks.is_repeated(line, page)]
+
+
+def _over_columns(regions: Iterable[list[Block]]) -> Iterator[Block]:
+    """The blocks of all columns, a sentence that goes on in the next one made whole."""
+    last: Block | None = None
+    for region in regions:
+        for at, block in enumerate(region):
+            if last is not None and at == 0 and _goes_on(last, block):
+                last = replace(last, text=_run_on(last.text, block.text))
+                continue
+            if last is not None:
+                yield last
+            last = block
+    if last is not None:
+        yield last
+
+
+def _goes_on(last: Block, block: Block) -> bool:
+    """Whether a paragraph breaks off in the middle of a sentence, and the next begins there."""
+    is_text = last.is_prose and block.is_prose
+    return is_text and last.text[-1:] not in _SENTENCE_END and block.text[:1].islower()
 
 
 def _as_code(line: Line, looks: Looks) -> Line:
@@ -136,9 +168,20 @@ def _is_told_apart(group: Sequence[Line], line: Line, looks: Looks) -> bool:
 def _ends_paragraph(group: Sequence[Line], line: Line, extent: Box) -> bool:
     """Whether a sentence ended on a short line, or the next one is indented."""
     last = group[-1]
+    if _is_broken_off(last, line, extent):
+        return True
     is_short = last.box.right < extent.right - 0.12 * extent.width
     is_indented = line.box.left > max(last.box.left, extent.left) + 0.8 * line.size
     return last.text.endswith(_SENTENCE_END) and (is_short or (is_indented and len(group) > 1))
+
+
+def _is_broken_off(last: Line, line: Line, extent: Box) -> bool:
+    """Whether a line ends where the next one's first word would have stood well: an address, a signature, a verse."""
+    word = line.text.partition(" ")[0]
+    width = line.box.width * len(word) / max(len(line.text), 1)
+    is_left = abs(last.box.left - line.box.left) < line.size
+    room = extent.left + _ROOMY * extent.width - last.box.right
+    return is_left and room > width and not word[:1].islower() and not last.text.endswith("-")
 
 
 def _block(lines: Sequence[Line], looks: Looks) -> Block:
@@ -151,7 +194,8 @@ def _block(lines: Sequence[Line], looks: Looks) -> Block:
         return Block(text=escape(text), box=box, level=level)
     if bullet := BULLET.match(text):
         return Block(text=f"- {escape(text[bullet.end() :])}", box=box, is_item=True)
-    return Block(text=escape(text), box=box, is_item=NUMBER.match(text) is not None)
+    is_item = NUMBER.match(text) is not None
+    return Block(text=escape(text), box=box, is_item=is_item, is_prose=not is_item and len(text) > _LEAST_PROSE)
 
 
 def _lists(blocks: Iterable[Block]) -> Iterator[Block]:
@@ -188,8 +232,11 @@ def _joined(lines: Sequence[Line]) -> str:
     """The lines as one, words that were cut at a line's end made whole."""
     text = ""
     for line in lines:
-        if text.endswith("-") and len(text) > 2 and text[-2].isalpha() and line.text[:1].islower():
-            text = text[:-1] + line.text
-        else:
-            text = f"{text} {line.text}" if text else line.text
+        text = _run_on(text, line.text) if text else line.text
     return text
+
+
+def _run_on(text: str, more: str) -> str:
+    if text.endswith("-") and len(text) > 2 and text[-2].isalpha() and more[:1].islower():
+        return text[:-1] + more
+    return f"{text} {more}"

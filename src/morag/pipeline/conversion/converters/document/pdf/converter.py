@@ -10,7 +10,7 @@ from typing import Any
 from morag.domain.content import Document, Place
 from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
-from morag.pipeline.conversion.converters.document.pdf.blocks import Block, blocks_of
+from morag.pipeline.conversion.converters.document.pdf.blocks import Block, blocks_of, left_out
 from morag.pipeline.conversion.converters.document.pdf.geometry import PageText
 from morag.pipeline.conversion.converters.document.pdf.looks import Looks, looks_of
 from morag.pipeline.conversion.converters.document.pdf.page_reader import PageReader
@@ -24,6 +24,9 @@ _SAMPLED_PAGES = 40
 _DATE = re.compile(r"D:(\d{4})(\d{2})(\d{2})")
 _UNTITLED = re.compile(r"untitled|microsoft (word|powerpoint)|.*\.(docx?|indd|tex|dvi|pdf|pptx?|qxd)", re.IGNORECASE)
 _EMPTY = re.compile(r"|\(?(?:anonymous|unspecified|unknown|none)\)?", re.IGNORECASE)
+_DIGITS = re.compile(r"\d+")
+_MOST_KEPT = 20
+"""Headers and footers told in the metadata; those that differ in their numbers only count as one."""
 _LEAST_TEXT = 10
 """Letters under which a page counts as one without text."""
 
@@ -60,6 +63,7 @@ class _Run:
         self._can_ocr = ocr != "never" and can_read_pictures()
         self._read_as_pictures: list[int] = []
         self._unread: list[int] = []
+        self._furniture: dict[str, str] = {}
         kept = _sampled(len(pdf))
         self._pages = {number: self._read(number) for number in kept} if ocr != "always" else {}
         self._looks: Looks = looks_of(list(self._pages.values()))
@@ -67,10 +71,12 @@ class _Run:
     def add_page(self, number: int) -> None:
         page = self._pages.pop(number, None) or self._read(number)
         letters = sum(len(line.text) for line in page.lines)
-        if self._ocr == "always" or (letters < _LEAST_TEXT and page.has_pictures):
+        if self._ocr == "always" or page.is_garbled or (letters < _LEAST_TEXT and page.has_ink):
             self._add_picture(number)
             if self._can_ocr:
                 return
+        for line in left_out(page, self._looks)[: _MOST_KEPT - len(self._furniture)]:
+            self._furniture.setdefault(_DIGITS.sub("#", line.text), line.text)
         for block in blocks_of(page, self._looks):
             self._add(block, Place(page=number, bbox=_shares(block, page)))
 
@@ -97,6 +103,8 @@ class _Run:
     def about(self) -> JsonObject:
         """What is to be said of how the pages were read."""
         found: JsonObject = {"pages": len(self._pdf)}
+        if self._furniture:
+            found["headers_and_footers"] = [*self._furniture.values()]
         if self._read_as_pictures:
             found["ocr_pages"] = [*self._read_as_pictures]
         if self._unread:
@@ -131,6 +139,7 @@ def _opened(path: Path, password: str | None) -> Generator[Any]:
     except pdfium.PdfiumError as error:
         raise _refusal(str(error), password) from error
     try:
+        pdf.init_forms()  # before the first page: what is filled in gets its looks from here
         if len(pdf) == 0:
             raise broken("The PDF has no pages.")
         yield pdf
@@ -139,8 +148,14 @@ def _opened(path: Path, password: str | None) -> Generator[Any]:
 
 
 def _page(pdf: Any, number: int) -> Any:
+    """The page, what is filled in and written on it part of its text. Raises ConversionError."""
     pdfium: Any = import_module("pypdfium2")
     try:
+        page = pdf[number - 1]
+        if pdf.formenv is None or not pdfium.raw.FPDFPage_GetAnnotCount(page.raw):
+            return page
+        page.flatten()
+        page.close()  # the text of an open page is the one before
         return pdf[number - 1]
     except pdfium.PdfiumError as error:
         raise broken(f"Page {number} of the PDF cannot be read.") from error

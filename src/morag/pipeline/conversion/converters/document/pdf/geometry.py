@@ -101,4 +101,9 @@ class PageText:
     """Words that run in another direction than the rest: margin stamps, labels of axes."""
     rules: list[Box]
     """Thin lines and edges of boxes, as rectangles without width or height."""
-    has_pictures: bool
+    pictures: list[Box]
+    """Where pictures are shown."""
+    has_ink: bool
+    """Whether anything at all is drawn."""
+    is_garbled: bool = False
+    """Whether the type does not tell which letters its shapes are."""

@@ -17,8 +17,8 @@ _MARGIN = 0.12
 _MAX_LEVELS = 4
 _NUMBERED = re.compile(r"(\d{1,2}(?:\.\d{1,2})*)\.?\s+\S")
 _DIGITS = re.compile(r"\d+")
-_PAGE_NUMBER = re.compile(
-    r"(?:page|seite|p\.)?\s*[-–—]?\s*(?:\d{1,4}|[ivxlc]{1,6})\s*(?:(?:/|of|von)\s*\d{1,4})?\s*[-–—]?",  # noqa: RUF001 - dashes as printed
+PAGE_NUMBER = re.compile(
+    r"(?:page|seite|p\.)?\s*[-–—]?\s*(?:(?:[A-Z]-)?\d{1,4}|[ivxlc]{1,6})\s*(?:(?:/|of|von)\s*\d{1,4})?\s*[-–—]?",  # noqa: RUF001 - dashes as printed
     re.IGNORECASE,
 )
 
@@ -90,7 +90,7 @@ def _numbered(pages: Sequence[PageText]) -> frozenset[int]:
 
 
 def _is_number(line: Line, page: PageText) -> bool:
-    is_number = _PAGE_NUMBER.fullmatch(line.text.strip()) is not None
+    is_number = PAGE_NUMBER.fullmatch(line.text.strip()) is not None
     return is_number and _margin(line, page) != 0 and _is_outermost(line, page)
 
 

@@ -10,3 +10,5 @@ NUMBER = re.compile(r"\(?(?:\d{1,3}|[a-z])[.)]\s+(?=\S)")
 """A number or letter and the blank behind it."""
 MARKER = re.compile(rf"[{_SIGNS}]|\(?(?:\d{{1,3}}|[a-zA-Z]|[ivx]{{1,4}})[.)]|\[\d{{1,3}}\]")
 """A marker by itself, its item standing apart from it."""
+SECTION = re.compile(r"(?:\d{1,2}|[A-Z])(?:\.\d{1,2}){1,3}\.?")
+"""A section's number by itself, its heading standing apart from it."""

@@ -19,6 +19,9 @@ _HYPHENS = frozenset({0x02, 0xFFFE})
 _BOLD_NAMES = ("bold", "black", "heavy", "semibold", "demi")
 _MONO_NAMES = ("mono", "courier", "consol", "typewriter", "cmtt")
 _FIXED_PITCH = 1
+_SAMPLE = 200
+_GARBLED = 0.3
+"""Share of letters without a meaning above which the rest is not to be trusted either."""
 
 
 @dataclass(slots=True)
@@ -47,6 +50,7 @@ class PageReader:
         text_page = self._page.get_textpage()
         try:
             letters = list(self._words(text_page))
+            is_garbled = self._is_garbled(text_page)
         finally:
             text_page.close()
         turned = Counter(word.angle for word in letters for _ in word.text)
@@ -55,15 +59,25 @@ class PageReader:
         stray = ["".join(word.text).translate(_LIGATURES) for word in letters if word.angle != angle]
         left, bottom, right, top = self._crop
         width, height = (right - left, top - bottom) if angle % 2 == 0 else (top - bottom, right - left)
-        rules, has_pictures = rules_of(self._page, self._raw)
+        rules, pictures = rules_of(self._page, self._raw)
         return PageText(
             width=width,
             height=height,
             lines=lines_of(upright),
             stray=stray,
             rules=[self._turn(rule, angle) for rule in rules],
-            has_pictures=has_pictures,
+            pictures=[self._turn(picture, angle) for picture in pictures],
+            has_ink=self._raw.FPDFPage_CountObjects(self._page.raw) > 0,
+            is_garbled=is_garbled,
         )
+
+    def _is_garbled(self, text_page: Any) -> bool:
+        """Whether many letters of a sample have no known meaning."""
+        raw, handle = self._raw, text_page.raw
+        count = raw.FPDFText_CountChars(handle)
+        sample = range(0, count, max(count // _SAMPLE, 1))
+        unknown = sum(raw.FPDFText_HasUnicodeMapError(handle, index) == 1 for index in sample)
+        return unknown > _GARBLED * len(sample)
 
     def _words(self, text_page: Any) -> Iterator[_Letters]:
         """Words in the order pdfium finds them; blanks and jumps part them."""

@@ -7,12 +7,16 @@ from itertools import pairwise
 from statistics import median
 
 from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line
-from morag.pipeline.conversion.converters.document.pdf.markers import MARKER
+from morag.pipeline.conversion.converters.document.pdf.markers import MARKER, SECTION
 from morag.pipeline.conversion.converters.document.pdf.tables import Table
 from morag.pipeline.conversion.markdown import escape, table
 
+_COUNT = re.compile(r"\d{1,2}")
 _LEADER = re.compile(r"(?:[.·…_]\s?){4,}")
 _LEAST_ROWS = 3
+_MOST_HEADS = 2
+_INDENTED = 20.0
+"""Points by which the labels of a first column may be indented under each other."""
 _MARKER_REACH = 4.0
 """How far behind its marker, in type sizes, the text of a list item may begin."""
 
@@ -58,7 +62,29 @@ def rows_of(lines: Sequence[Line]) -> list[Row]:
             rows.append([line])
         else:
             same.append(line)
-    return [Row(_with_markers(sorted(row, key=lambda line: line.box.left))) for row in rows]
+    return _counted([Row(_with_markers(sorted(row, key=lambda line: line.box.left))) for row in rows])
+
+
+def _counted(rows: list[Row]) -> list[Row]:
+    """The rows, those of a list that is numbered without dots given theirs: 1, 2, 3 before the only text of a row."""
+    found = [row for row in rows if _is_counted(row)]
+    if len(found) < 2 or [row.lines[0].text for row in found] != [str(at + 1) for at in range(len(found))]:
+        return rows
+    if len({round(row.lines[1].box.left / 4) for row in found}) > 1:
+        return rows
+    return [Row([_counted_line(row)]) if row in found else row for row in rows]
+
+
+def _is_counted(row: Row) -> bool:
+    if len(row.lines) != 2 or not _COUNT.fullmatch(row.lines[0].text):
+        return False
+    number, text = row.lines
+    return text.box.left - number.box.right < _MARKER_REACH * text.size and text.text[0].isalpha()
+
+
+def _counted_line(row: Row) -> Line:
+    number, text = row.lines
+    return replace(number, text=f"{number.text}.").beside(text)
 
 
 def _without_leader(line: Line) -> Line | None:
@@ -83,7 +109,7 @@ def _with_markers(lines: list[Line]) -> list[Line]:
 def _touches(last: Line, line: Line) -> bool:
     """Whether two pieces of a row are one: a marker and its item, or words that the file holds apart."""
     gap = line.box.left - last.box.right
-    if MARKER.fullmatch(last.text):
+    if MARKER.fullmatch(last.text) or (SECTION.fullmatch(last.text) and line.text[0].isalpha()):
         return gap < _MARKER_REACH * last.size
     return gap < 0.5 * min(last.size, line.size)
 
@@ -92,13 +118,37 @@ def with_tables(rows: Sequence[Row]) -> Iterator[Row | Table]:
     """The rows, those that line up in columns gathered into tables."""
     at = 0
     while at < len(rows):
-        length = _table_length(rows, at)
+        start = at + _spanning_heads(rows, at)
+        length = _table_length(rows, start) if start < len(rows) else 0
+        if length and start > at and not _stand_over(rows[at:start], rows[start : start + length]):
+            start, length = at, 0
         if length:
-            yield _as_table(rows[at : at + length])
-            at += length
+            yield _as_table(rows[at : start + length])
+            at = start + length
         else:
             yield rows[at]
             at += 1
+
+
+def _spanning_heads(rows: Sequence[Row], at: int) -> int:
+    """How many rows with a single cell, such as a title over several columns, stand right over one with several."""
+    for count in range(1, _MOST_HEADS + 1):
+        if at + count >= len(rows) or len(rows[at + count - 1].lines) > 1:
+            return 0
+        if len(rows[at + count].lines) > 1:
+            return count
+    return 0
+
+
+def _stand_over(heads: Sequence[Row], rows: Sequence[Row]) -> bool:
+    """Whether lines over a table are heads of its columns: close to it, within it, and not over its first column."""
+    columns = _columns(rows)
+    right = columns[-1][1]
+    low = heads[-1].box.bottom
+    is_close = rows[0].box.top - low < 1.2 * heads[-1].box.height
+    return is_close and all(
+        head.box.left > columns[0][1] and head.box.right <= right + _INDENTED and not head.is_code for head in heads
+    )
 
 
 def _table_length(rows: Sequence[Row], start: int) -> int:
@@ -160,7 +210,8 @@ def _has_edges(rows: Sequence[Row], columns: Sequence[tuple[float, float]]) -> b
             [line.box.right for line in cells],
             [(line.box.left + line.box.right) / 2 for line in cells],
         )
-        if not any(sum(abs(at - median(ats)) < 3.0 for at in ats) >= 0.6 * len(ats) for ats in edges):
+        reach = _INDENTED if left == columns[0][0] else 3.0
+        if not any(sum(abs(at - median(ats)) < reach for at in ats) >= 0.6 * len(ats) for ats in edges):
             return False
     return True
 

@@ -19,19 +19,20 @@ _IDENTITY: _Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 _Point = tuple[float, float]
 
 
-def rules_of(page: Any, raw: Any) -> tuple[list[Box], bool]:
-    """Horizontal and vertical lines, with upwards negative, and whether the page shows a picture."""
+def rules_of(page: Any, raw: Any) -> tuple[list[Box], list[Box]]:
+    """Horizontal and vertical lines, and the boxes of pictures; upwards negative."""
     rules: list[Box] = []
-    has_pictures = False
+    pictures: list[Box] = []
     kinds = [raw.FPDF_PAGEOBJ_PATH, raw.FPDF_PAGEOBJ_IMAGE]
     for count, drawn in enumerate(page.get_objects(filter=kinds, max_depth=4)):
         if drawn.type == raw.FPDF_PAGEOBJ_IMAGE:
-            has_pictures = True
+            left, bottom, right, top = drawn.get_bounds()
+            pictures.append(Box(left, -top, right, -bottom))
         elif len(rules) < _MAX_RULES:
             rules.extend(_edges(drawn, raw))
         if count > _MAX_OBJECTS:
             break
-    return rules[:_MAX_RULES], has_pictures
+    return rules[:_MAX_RULES], pictures[:_MAX_RULES]
 
 
 def _edges(drawn: Any, raw: Any) -> Iterator[Box]:
