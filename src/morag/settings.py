@@ -1,5 +1,8 @@
 """The only reader of the environment. Each setting, its default and what it is for; `morag serve --help` tells them."""
 
+import os
+import re
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +15,27 @@ from morag.domain.content import ContentType
 from morag.domain.errors import StartupError
 
 GIB = 1024**3
+UNUSED = (
+    "REDIS_URL",
+    "DATABASE_URL",
+    "CELERY_BROKER_URL",
+    "QDRANT_URL",
+    "MORAG_BLOB_URL",
+    "GEMINI_API_KEY",
+    "MORAG_EMBEDDING_URL",
+    "MORAG_KEY_STORE",
+)
+"""Variables whose names are taken for what is not built yet; who sets one must hear that it changes nothing."""
+
+_HOST_NAME = re.compile(r"[a-z0-9_][a-z0-9._-]{0,252}")
+
+
+def _is_host(name: str) -> bool:
+    """Whether a Host header could name it so, its port aside."""
+    try:
+        return bool(ip_address(name))
+    except ValueError:
+        return _HOST_NAME.fullmatch(name) is not None
 
 
 def _cores() -> int:
@@ -21,7 +45,9 @@ def _cores() -> int:
 class Settings(BaseSettings):
     """Read from the environment; a field `x` is the variable `MORAG_X` unless it names its own."""
 
-    model_config = SettingsConfigDict(env_prefix="MORAG_", extra="ignore", populate_by_name=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="MORAG_", env_ignore_empty=True, extra="ignore", populate_by_name=True, frozen=True
+    )
 
     data_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_data_dir("morag", appauthor=False)),
@@ -67,6 +93,25 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("host")
+    @classmethod
+    def _unbracket(cls, value: str) -> str:
+        """[::1] is how URLs write ::1."""
+        return value.removeprefix("[").removesuffix("]")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names = tuple(host.lower().removeprefix("[").removesuffix("]").removesuffix(".") for host in value)
+        if not all(map(_is_host, names)):
+            raise ValueError("name hosts only, such as example.org or 10.1.2.3: no scheme, port, path or wildcard")
+        return names
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _shout(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
     def timeout_s(self, content_type: ContentType) -> float:
         """Running time of one conversion, seconds."""
         return {
@@ -89,5 +134,13 @@ def load(**overrides: object) -> Settings:
     try:
         return Settings(**overrides)  # pyright: ignore[reportArgumentType] - pydantic validates them
     except ValidationError as error:
-        lines = [f"{variable(str(fault['loc'][0]))}: {fault['msg']}" for fault in error.errors(include_input=False)]
+        lines = [
+            f"{variable(str(fault['loc'][0]))}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_input=False)
+        ]
         raise StartupError("; ".join(lines), code="bad_setting", hint="Correct the variable and start again.") from None
+
+
+def unused_notes() -> tuple[str, ...]:
+    """A line for each variable that is set and that this version does not use. Never its value."""
+    return tuple(f"{name} is set, but this version does not use it yet." for name in UNUSED if os.environ.get(name))

@@ -4,7 +4,7 @@ import pytest
 
 from morag.domain.content import ContentType
 from morag.domain.errors import StartupError
-from morag.settings import Settings, load
+from morag.settings import UNUSED, Settings, load, unused_notes
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/settings.md"
 
@@ -56,3 +56,44 @@ def test_the_reference_names_every_setting() -> None:
     text = REFERENCE.read_text()
     missing = [name for name in Settings.model_fields if f"`MORAG_{name.upper()}`" not in text]
     assert not missing
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    default = load().data_dir
+    for name in ("MORAG_DATA_DIR", "MORAG_ALLOW_ANONYMOUS", "MORAG_PORT"):
+        monkeypatch.setenv(name, "")
+    settings = load()
+    assert (settings.data_dir, settings.allow_anonymous, settings.port) == (default, None, 8000)
+
+
+def test_allowed_hosts_are_plain_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORAG_ALLOWED_HOSTS", "Example.ORG, [::1], 10.1.2.3, my_host")
+    assert load().allowed_hosts == ("example.org", "::1", "10.1.2.3", "my_host")
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "*.example.org", "http://example.org/", "example.org:8000", "abc.de:80", "a/b", "-"]
+)
+def test_what_no_host_header_could_equal_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("MORAG_ALLOWED_HOSTS", host)
+    with pytest.raises(StartupError, match="MORAG_ALLOWED_HOSTS: name hosts only"):
+        load()
+
+
+def test_the_host_may_stand_in_brackets_as_in_a_url() -> None:
+    assert load(host="[::1]").host == "::1"
+
+
+def test_the_log_level_may_be_written_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MORAG_LOG_LEVEL", "debug")
+    assert load().log_level == "DEBUG"
+
+
+def test_a_variable_of_a_later_version_is_told_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in UNUSED:
+        monkeypatch.delenv(name, raising=False)
+    assert unused_notes() == ()
+    monkeypatch.setenv("REDIS_URL", "redis://:s3cret@host/0")
+    (note,) = unused_notes()
+    assert "REDIS_URL" in note
+    assert "s3cret" not in note
