@@ -28,7 +28,8 @@ from morag.pipeline.ingestion.sweep import IndexSweep
 from morag.pipeline.library import Library
 from morag.pipeline.ports import ReportProgress, VectorIndex
 from morag.pipeline.search import Searcher
-from morag.settings import Settings
+from morag.settings import Settings, unused_notes
+from morag.storage.backup import copy_blobs, make_room
 from morag.storage.blobs import FolderBlobStore
 from morag.storage.fetching.fetcher import GuardedFetcher
 from morag.storage.folder import DataFolder
@@ -43,7 +44,11 @@ INGESTS_AT_ONCE = 4
 """Light tasks wait mostly for files and threads; each may embed, which has its own limit."""
 SWEEP_INDEX_S = 30.0
 CLEAN_S = 600.0
+INDEX_IS_WHOLE = "index_is_whole"
 DAY_S = 86_400.0
+
+_OTHER_MODEL = "The index was built with another embedding model: search is by words only until `morag reindex` is run."
+_NOT_WHOLE = "The index does not hold all documents: search finds only newer ones until `morag reindex` is run."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +75,8 @@ class Parts:
     handlers: Handlers
     sweep: IndexSweep
     is_index_current: bool
+    is_index_whole: bool
+    """False: documents were there before the index was, as in a backup that is put to use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +129,7 @@ async def _parts(settings: Settings, folder: Path, database: Database, signals: 
     blobs = FolderBlobStore(folder / "blobs", min_free_bytes=settings.min_free_bytes)
     embedder = LocalEmbedder(settings.embedding_model)
     index_folder, is_current = await _index_folder(folder, database, embedder)
+    is_whole = await database.meta.get(INDEX_IS_WHOLE) != "no"
     index = EmbeddedIndex(index_folder, dimensions=embedder.dimensions)
 
     async def is_open(generation: Generation) -> bool:
@@ -150,6 +158,7 @@ async def _parts(settings: Settings, folder: Path, database: Database, signals: 
         handlers=handlers,
         sweep=sweep,
         is_index_current=is_current,
+        is_index_whole=is_whole,
     )
 
 
@@ -160,10 +169,18 @@ async def _index_folder(folder: Path, database: Database, embedder: LocalEmbedde
         name = f"index-{new_id()}"
         await database.meta.set("index_model", embedder.model)
         await database.meta.set("index_folder", name)
+    elif not (folder / name).exists() and await _has_documents(database):
+        await database.meta.set(INDEX_IS_WHOLE, "no")
     for left_over in folder.glob("index-*"):
         if left_over.name != name:
             shutil.rmtree(left_over)
     return folder / name, await database.meta.get("index_model") == embedder.model
+
+
+async def _has_documents(database: Database) -> bool:
+    async for _ in database.documents.every():
+        return True
+    return False
 
 
 def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
@@ -190,9 +207,12 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
 
 
 def _notes(parts: Parts) -> tuple[str, ...]:
-    if parts.is_index_current:
-        return ()
-    return ("The index was built with another embedding model: search is by words only until `morag reindex` is run.",)
+    notes = unused_notes()
+    if not parts.is_index_current:
+        notes += (_OTHER_MODEL,)
+    if not parts.is_index_whole:
+        notes += (_NOT_WHOLE,)
+    return notes
 
 
 def _doors(settings: Settings, names: frozenset[str]) -> list[Door]:
@@ -229,15 +249,13 @@ async def backup(settings: Settings, destination: Path) -> Path:
     source = settings.data_dir
     if not (source / DATABASE).exists():
         raise InvalidRequest(f"There is nothing to back up: no data folder at {source}.", field="MORAG_DATA_DIR")
-    if destination.exists() and any(destination.iterdir()):
-        raise InvalidRequest(f"{destination} is not empty.", hint="Name a new folder.", field="destination")
-    destination.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_room(source, destination)
     database = await open_database(source / DATABASE, clock=SystemClock(), signals=LocalSignals())
     try:
         await database.backup(destination / DATABASE)
     finally:
         await database.close()
-    await asyncio.to_thread(shutil.copytree, source / "blobs", destination / "blobs", dirs_exist_ok=True)
+    await asyncio.to_thread(copy_blobs, source / "blobs", destination / "blobs")
     return destination
 
 
@@ -255,6 +273,7 @@ async def reindex(settings: Settings, report: ReportProgress) -> int:
             index.close()
         await parts.database.meta.set("index_model", parts.embedder.model)
         await parts.database.meta.set("index_folder", folder.name)
+        await parts.database.meta.set(INDEX_IS_WHOLE, "yes")
         return count
 
 

@@ -47,6 +47,7 @@ STATUS: Mapping[str | type[MoragError], int] = {
     "decompression_bomb": 413,
     "child_not_started": 503,
     "disk_full": 507,
+    "disk_low": 507,
     "internal_error": 500,
     # by kind, of which the first that fits counts
     InvalidRequest: 400,

@@ -61,13 +61,14 @@ async def from_file(system: System, source: Source, fields: Conversion, key: str
 def from_url(
     system: System, url: str, fields: Conversion, key: str | None, *, source_type: ContentType | None = None
 ) -> Request:
-    """The request to convert what a URL leads to. Raises InvalidRequest, FetchRefused, ConversionError."""
+    """The request to convert what a URL leads to. Raises InvalidRequest, FetchRefused, ConversionError, StorageFull."""
     _refuse_unbuilt(fields)
     if source_type and fields.source_type not in {None, source_type}:
         raise InvalidRequest(f"This address takes source_type '{source_type}' only.", field="source_type")
     system.check_url(url)
     content_type = source_type or fields.source_type or (ContentType.YOUTUBE if _is_youtube(url) else None)
     _check_options(content_type, fields.options)
+    system.blobs.check_room()
     return Request(
         url=url,
         content_type=content_type,

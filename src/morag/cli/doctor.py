@@ -17,7 +17,7 @@ from morag.cli.output import answer, answer_json, table
 from morag.domain.errors import MoragError
 from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.registry import FORMATS, available, install_command, missing
-from morag.settings import GIB, Settings
+from morag.settings import GIB, Settings, unused_notes
 from morag.worker.sandbox.probe import describe, probe
 
 _OLDEST_PYTHON = (3, 11)
@@ -37,7 +37,7 @@ class Check:
 def run(*, as_json: bool) -> int:
     """Look at everything and tell; the exit status: 1 if something is bad."""
     settings = settings_with_quiet_log()
-    checks = [*_machine(), *_folder(settings), *_confinement(), asyncio.run(_server(settings))]
+    checks = [*_machine(), *_folder(settings), *_settings(), *_confinement(), asyncio.run(_server(settings))]
     if as_json:
         looked_at: list[Json] = [asdict(check) for check in checks]
         answer_json({"version": version("morag"), "checks": looked_at, "formats": [*_formats()]})
@@ -119,6 +119,11 @@ def _folder(settings: Settings) -> list[Check]:
             else None,
         ),
     ]
+
+
+def _settings() -> list[Check]:
+    """What is set and changes nothing."""
+    return [Check(name="settings", verdict="note", told=note) for note in unused_notes()]
 
 
 def _is_writable(folder: Path) -> bool:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from morag.api.app import create_app
 from morag.cli.addresses import exposure, url_of
 from morag.cli.output import answer, say
-from morag.domain.errors import StartupError
+from morag.domain.errors import MoragError, StartupError
 from morag.settings import Settings, load
 from morag.telemetry import configure
 
@@ -27,7 +27,7 @@ class _Watched:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self.error: StartupError | None = None
+        self.error: MoragError | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -35,7 +35,7 @@ class _Watched:
             return
         try:
             await self._app(scope, receive, self._without_trace(send))
-        except StartupError as error:
+        except MoragError as error:
             self.error = error
             raise
 
@@ -65,7 +65,9 @@ def run(**given: object) -> int:
     """Serve with the settings, those given first, until told to stop; the exit status. Raises StartupError."""
     settings = load(**{name: value for name, value in given.items() if value is not None})
     configure(level=settings.log_level)
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # its news are told below, in one line
+    uvicorn_log = logging.getLogger("uvicorn.error")
+    uvicorn_log.setLevel(logging.WARNING)  # its news are told below, in one line
+    uvicorn_log.addFilter(_is_news)
     signal.signal(signal.SIGTERM, _leave)
     with _bound(settings) as listening:
         port = int(listening.getsockname()[1])
@@ -110,6 +112,13 @@ def _bound(settings: Settings) -> socket.socket:
             hint="Is a server running there already? Choose another with --port (0 takes a free one) or --host.",
         ) from None
     return listening
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that the start failed, which is told with its reason; nor that requests were cut off by the end."""
+    raised = record.exc_info[1] if record.exc_info else None
+    is_cut_off = isinstance(raised, asyncio.CancelledError)
+    return not (is_cut_off or record.getMessage().startswith("Application startup failed"))
 
 
 def _leave(_signal: int, _frame: FrameType | None) -> None:

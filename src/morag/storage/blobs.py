@@ -50,6 +50,10 @@ class FolderBlobStore:
         """Free space of the disk for this process."""
         return self._measure_free(self._root)
 
+    def check_room(self) -> None:
+        """Raise StorageFull while uploads are refused."""
+        self._check_space(0)
+
     async def receive(self, chunks: AsyncIterator[bytes], *, max_bytes: int) -> tuple[str, int]:
         """Store what comes, durable when it returns: digest and size. On any failure nothing is left behind.
 

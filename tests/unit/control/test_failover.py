@@ -6,7 +6,7 @@ import pytest
 
 from morag.control.failover.classify import classify
 from morag.control.failover.policy import decide
-from morag.domain.errors import ConversionError, FetchFailed, FetchRefused, NotFound, TooLarge, Unavailable
+from morag.domain.errors import ConversionError, FetchFailed, FetchRefused, NotFound, StorageFull, TooLarge, Unavailable
 from morag.domain.failure import AttemptFailed, Failure, FailureType, Strategy
 from morag.domain.task import Budget, Failed, Priority, Retried, Routing, Task, TaskState, TimedOut
 
@@ -60,6 +60,7 @@ def failure(kind: FailureType, *, is_final: bool = False, code: str = "c") -> Fa
         (TooLarge("m"), FailureType.PROCESSING_ERROR, "too_large", True),
         (Unavailable("m", code="later"), FailureType.WORKER_OVERLOADED, "later", False),
         (NotFound("m"), FailureType.PROCESSING_ERROR, "not_found", True),
+        (StorageFull("m"), FailureType.RESOURCE_EXHAUSTION, "disk_low", False),
         (TimeoutError(), FailureType.TASK_TIMEOUT, "task_timeout", False),
         (MemoryError(), FailureType.RESOURCE_EXHAUSTION, "out_of_memory", False),
         (OSError(errno.ENOSPC, "full"), FailureType.RESOURCE_EXHAUSTION, "disk_full", False),
@@ -72,6 +73,11 @@ def test_each_exception_is_one_kind_of_failure(
 ) -> None:
     found = classify(error)
     assert (found.type, found.code, found.is_final) == (kind, code, is_final)
+
+
+@pytest.mark.parametrize("error", [StorageFull("m"), OSError(errno.ENOSPC, "full")])
+def test_a_low_disk_may_pass(error: Exception) -> None:
+    assert isinstance(decide(classify(error), task(failures=0), jitter=0.5), Retried)
 
 
 def test_an_unexpected_exception_keeps_its_words_to_itself() -> None:

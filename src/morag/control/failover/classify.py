@@ -9,6 +9,7 @@ from morag.domain.errors import (
     FetchFailed,
     InvalidRequest,
     NotFound,
+    StorageFull,
     TooLarge,
     Unavailable,
 )
@@ -33,6 +34,8 @@ def classify(error: Exception) -> Failure:
         )
     if isinstance(error, Unavailable):
         return Failure(type=FailureType.WORKER_OVERLOADED, code=error.code, message=error.message, hint=error.hint)
+    if isinstance(error, StorageFull):
+        return Failure(type=FailureType.RESOURCE_EXHAUSTION, code=error.code, message=error.message, hint=error.hint)
     kind, code, message = _server_side(error)
     return Failure(type=kind, code=code, message=message, signature=_signature(error))
 

@@ -12,6 +12,9 @@ SAME_ERROR_TRIES = 2
 BASE_DELAY_S = 2.0
 MAX_DELAY_S = 300.0
 
+_DISK = frozenset({"disk_full", "disk_low"})
+"""Codes of what passes once the operator has made room."""
+
 
 def decide(failure: Failure, task: Task, *, jitter: float) -> Failed | TimedOut | Retried:
     """What becomes of the task. `jitter`, 0 to 1, spreads retries: half the delay is fixed, half is drawn."""
@@ -24,7 +27,7 @@ def decide(failure: Failure, task: Task, *, jitter: float) -> Failed | TimedOut 
         case FailureType.TASK_TIMEOUT:
             decision = _give_up("It used all the running time it may.", no_retry="It would take as long again.")
             return TimedOut(failure=failure, decision=decision, needs_attention=True)
-        case FailureType.RESOURCE_EXHAUSTION if failure.code != "disk_full":
+        case FailureType.RESOURCE_EXHAUSTION if failure.code not in _DISK:
             decision = _give_up(
                 "It needs more memory than one conversion may use.", no_retry="It would need as much again."
             )
