@@ -2,9 +2,18 @@
 
 import json
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    model_validator,
+)
 
 from morag.domain.content import ContentType
 from morag.domain.task import Priority
@@ -38,6 +47,8 @@ def _finite(value: float) -> float:
 
 def _priority(value: object) -> object:
     """The priority behind its word or its number."""
+    if isinstance(value, bool):
+        raise ValueError("must be a word or a number")  # noqa: TRY004 - pydantic wants a ValueError
     text = str(value).strip().upper()
     if text in Priority.__members__:
         return Priority[text]
@@ -77,6 +88,17 @@ class Conversion(BaseModel):
         default_factory=dict, description="Options of the content type, such as `ocr` or `language`.", examples=[{}]
     )
     webhook_url: str | None = Field(default=None, max_length=8192, description="Not available yet: a value is refused.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _merge_names(cls, given: object) -> object:
+        """Take both names of `remote` at once, as long as they agree."""
+        value = cast("dict[str, JsonValue]", given) if isinstance(given, dict) else {}
+        if not {"remote", "use_remote"} <= value.keys():
+            return cast("object", given)
+        if value["remote"] != value["use_remote"]:
+            raise ValueError("remote and use_remote mean the same, but say different things")
+        return {name: each for name, each in value.items() if name != "use_remote"}
 
 
 class UrlConversion(Conversion):
