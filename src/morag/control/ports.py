@@ -108,6 +108,10 @@ class TaskStore(Protocol):
         """
         ...
 
+    async def hasten(self, task_id: str) -> bool:
+        """Let a pending task that waits for its time be claimable now; whether there was such a one."""
+        ...
+
     async def sweep(self) -> SweepReport:
         """Repair what time or death broke: expired leases, dead processes of this machine, deadlines, lost wake-ups."""
         ...
@@ -153,6 +157,10 @@ class TaskStore(Protocol):
 
     async def lanes(self, *, user_id: str | None = None) -> Mapping[str, "LaneLoad"]:
         """By lane: what stands there and what runs; with a user id only that user's tasks."""
+        ...
+
+    async def ready_names(self, lane: str, namespace: str) -> set[str]:
+        """The names of the ready tasks of a namespace in a lane."""
         ...
 
     async def retire(self, *, older_than_s: float) -> int:
@@ -209,6 +217,10 @@ class Executor(Protocol):
 
     async def check(self) -> None:
         """Ask the store about every lease held, now: what was cancelled is stopped."""
+        ...
+
+    async def drain(self, timeout_s: float) -> None:
+        """Claim nothing more, and return when what runs has ended, or after the time-out."""
         ...
 
 

@@ -80,6 +80,14 @@ class MemoryTaskStore:
         self._ledger.close(entry, TaskState.CANCELLED)
         return entry.task
 
+    async def hasten(self, task_id: str) -> bool:
+        """Let a pending task that waits for its time be claimable now."""
+        entry = self._ledger.of(task_id)
+        if entry is None or entry.is_ready or entry.task.state is not TaskState.PENDING:
+            return False
+        self._ledger.stand_in_lane(entry, ready_at=self._clock.now())
+        return True
+
     async def sweep(self) -> SweepReport:
         """Repair what time or death broke."""
         self._ledger.promote()
@@ -165,6 +173,11 @@ class MemoryTaskStore:
             if entry.task.state in {TaskState.PENDING, TaskState.RUNNING} and user_id in {None, entry.task.user_id}
         ]
         return {lane: self._load(standing, lane) for lane in {entry.task.lane for entry in standing}}
+
+    async def ready_names(self, lane: str, namespace: str) -> set[str]:
+        """The names of the ready tasks of a namespace in a lane."""
+        ready = [entry.task for entry in self._ledger.entries.values() if entry.is_ready]
+        return {task.name for task in ready if (task.lane, task.namespace) == (lane, namespace)}
 
     async def retire(self, *, older_than_s: float) -> int:
         """Delete trees that ended longer ago than that; how many tasks."""

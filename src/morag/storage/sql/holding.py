@@ -82,6 +82,15 @@ def release(tx: Transaction, at: Moment, task_id: str, fence: int, reason: str) 
     return Answer.OK
 
 
+def hasten(tx: Transaction, at: Moment, task_id: str) -> bool:
+    """Put a task that waits for its time into its lane now."""
+    queue = tx.row(sql.HASTEN, id=task_id, now=at.now)
+    if queue is None:
+        return False
+    stand_in_lane(tx, *queue)
+    return True
+
+
 def _recover(tx: Transaction, at: Moment, terms: dict[str, Any]) -> bool:
     found = tx.row(sql.RECOVER, **terms)
     if found is None:

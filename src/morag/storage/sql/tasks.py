@@ -65,6 +65,10 @@ class SqlTaskStore:
         """End an open task and all its open descendants; the record afterwards, None if the user has no such task."""
         return await self._engine.write(lambda tx: ending.cancel(tx, self._host.moment(tx), task_id, user_id))
 
+    async def hasten(self, task_id: str) -> bool:
+        """Let a pending task that waits for its time be claimable now."""
+        return await self._engine.write(lambda tx: holding.hasten(tx, self._host.moment(tx), task_id))
+
     async def sweep(self) -> SweepReport:
         """Repair what time or death broke; costs a few reads if nothing is."""
         broken = await self._engine.read(lambda tx: sweep.look(tx, self._host.moment(tx), self._host))
@@ -136,6 +140,14 @@ class SqlTaskStore:
     async def lanes(self, *, user_id: str | None = None) -> Mapping[str, LaneLoad]:
         """By lane: what stands there and what runs."""
         return await self._engine.read(lambda tx: _loads(tx, user_id, self._host.moment(tx).now))
+
+    async def ready_names(self, lane: str, namespace: str) -> set[str]:
+        """The names of the ready tasks of a namespace in a lane."""
+
+        def act(tx: Transaction) -> set[str]:
+            return {row[0] for row in tx.rows(sql.READY_NAMES, lane=lane, namespace=namespace)}
+
+        return await self._engine.read(act)
 
     async def retire(self, *, older_than_s: float) -> int:
         """Delete trees that ended longer ago than that; how many tasks."""

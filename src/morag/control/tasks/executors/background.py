@@ -7,12 +7,14 @@ a task does is the runner's business: it is handed in.
 import asyncio
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
 from morag.control.ports import Run, Signals, TaskStore
-from morag.domain.errors import Unavailable
+from morag.domain.errors import StorageFull, Unavailable
 from morag.domain.task import Answer, Extension, Lease, Offers, Outcome, Parked, Progress, Worker
 from morag.telemetry import log
 
@@ -22,6 +24,25 @@ PROGRESS_S = 0.25
 """Progress is written at most this often."""
 GRACE_S = 5.0
 """How long cancelled work may take to clean up."""
+
+
+class AnyDoor(Protocol):
+    """Asked at each turn: what it offers, and how much at once, may change while it is open."""
+
+    @property
+    def lanes(self) -> Sequence[str]:
+        """Where it claims."""
+        ...
+
+    @property
+    def offers(self) -> Offers:
+        """What it claims."""
+        ...
+
+    @property
+    def slots(self) -> int:
+        """How many may run at once."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +84,7 @@ class BackgroundTasksExecutor:
         run: Run,
         *,
         worker: Worker,
-        doors: Sequence[Door],
+        doors: Sequence[AnyDoor],
         lease_s: float = 30.0,
     ) -> None:
         """Claim as `worker` through each of the `doors`, renewing leases of `lease_s` at a quarter of it."""
@@ -74,6 +95,7 @@ class BackgroundTasksExecutor:
         self._doors = doors
         self._lease_s = lease_s
         self._held: dict[tuple[str, int], _Held] = {}
+        self._is_draining = False
 
     async def serve(self) -> None:
         """Claim, run and settle until cancelled; then stop the work and give it back, uncharged."""
@@ -87,9 +109,19 @@ class BackgroundTasksExecutor:
 
     async def check(self) -> None:
         """Ask about every lease held, now, so that a cancel is felt at once."""
-        await self._extend(list(self._held.values()))
+        await self._extend(self._ours())
 
-    async def _serve_door(self, door: Door) -> None:
+    async def drain(self, timeout_s: float) -> None:
+        """Claim nothing more, and return when what runs has ended, or after the time-out."""
+        self._is_draining = True
+        until = asyncio.get_running_loop().time() + timeout_s
+        while works := [each.work for each in self._held.values() if each.work]:
+            left_s = until - asyncio.get_running_loop().time()
+            if left_s <= 0:
+                return
+            await asyncio.wait(works, timeout=left_s)
+
+    async def _serve_door(self, door: AnyDoor) -> None:
         running: set[asyncio.Task[None]] = set()
         with self._signals.hear_lanes(door.lanes) as bell:
             while True:
@@ -99,14 +131,16 @@ class BackgroundTasksExecutor:
                     work = self._start(lease)
                     running.add(work)
                     work.add_done_callback(running.discard)
-                if len(leases) < free:
+                if len(leases) < free or not running:
                     await bell.wait(PULSE_S)
                 else:
-                    await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(running, timeout=PULSE_S, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _claim(self, door: Door, n: int) -> list[Lease]:
-        try:
-            return await self._store.claim(
+    async def _claim(self, door: AnyDoor, n: int) -> list[Lease]:
+        if n <= 0 or self._is_draining or door.offers.names == frozenset():
+            return []
+        claiming = asyncio.ensure_future(
+            self._store.claim(
                 lanes=door.lanes,
                 worker=self._worker,
                 claim_id=str(uuid.uuid4()),
@@ -114,7 +148,15 @@ class BackgroundTasksExecutor:
                 lease_s=self._lease_s,
                 offers=door.offers,
             )
-        except Unavailable as error:
+        )
+        try:
+            return await asyncio.shield(claiming)
+        except asyncio.CancelledError:
+            with suppress(Unavailable, StorageFull):
+                for lease in await claiming:  # granted while it was told to stop
+                    await self._store.release(lease.task.id, lease.fence, reason="the server stops")
+            raise
+        except (Unavailable, StorageFull) as error:
             log.warning("claim_failed", error=error.message)
             await asyncio.sleep(PULSE_S)
             return []
@@ -144,7 +186,7 @@ class BackgroundTasksExecutor:
                 if isinstance(outcome, Parked):
                     return await self._store.park(lease.task.id, lease.fence, outcome)
                 return await self._store.settle(lease.task.id, lease.fence, outcome)
-            except Unavailable as error:
+            except (Unavailable, StorageFull) as error:
                 log.warning("settle_failed", error=error.message)
                 await asyncio.sleep(PULSE_S)
 
@@ -157,7 +199,10 @@ class BackgroundTasksExecutor:
             is_due = loop.time() >= renew_at
             if is_due:
                 renew_at = loop.time() + self._lease_s / 4
-            await self._extend([each for each in self._held.values() if is_due or each.progress])
+            await self._extend([each for each in self._ours() if is_due or each.progress])
+
+    def _ours(self) -> list[_Held]:
+        return [each for each in self._held.values() if not each.is_withdrawn]
 
     async def _extend(self, held: Sequence[_Held]) -> None:
         if not held:
@@ -169,7 +214,7 @@ class BackgroundTasksExecutor:
             each.progress = None
         try:
             answers = await self._store.extend(extensions, lease_s=self._lease_s)
-        except Unavailable as error:
+        except (Unavailable, StorageFull) as error:
             log.warning("heartbeat_failed", error=error.message)
             return
         for each, answer in zip(held, answers, strict=True):

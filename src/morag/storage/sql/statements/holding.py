@@ -52,6 +52,11 @@ WHERE id = :id AND fence = :fence AND (state = 'running' OR lapsed = 1)
 RETURNING lane, namespace, user_id
 """
 
+HASTEN = """
+UPDATE tasks SET is_ready = 1, ready_at = :now WHERE id = :id AND state = 'pending' AND is_ready = 0
+RETURNING lane, namespace, user_id
+"""
+
 END_ATTEMPT = """
 UPDATE attempts SET ended_at = :now, outcome = :outcome, failure = :failure, decision = :decision, digest = :digest
 WHERE task_id = :task_id AND fence = :fence

@@ -34,6 +34,8 @@ SELECT (
 FROM tasks AS mine WHERE mine.id = :id AND mine.state = 'pending'
 """
 
+READY_NAMES = "SELECT DISTINCT name FROM tasks WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace"
+
 READY_BY_LANE = """
 SELECT lane, count(*), min(ready_at) FROM tasks
 WHERE is_ready = 1 AND user_id = coalesce(:user_id, user_id) GROUP BY lane
