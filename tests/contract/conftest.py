@@ -1,5 +1,6 @@
 """One world per adapter: the stores under test, a clock to turn, bells to look at, processes to end."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 
 import pytest
 import uuid_utils
+from tests.postgres import PostgresServer
 
 from morag.control import ports
 from morag.domain.content import ContentType, Publication
@@ -18,6 +20,8 @@ from morag.pipeline import ports as pipeline_ports
 from morag.storage.memory.documents import MemoryDocumentStore
 from morag.storage.memory.tasks import MemoryTaskStore
 from morag.storage.sql.database import open_database
+from morag.storage.sql.postgres.database import open_postgres
+from morag.storage.sql.transaction import Moment
 
 LANE = "celery"
 NAMESPACE = "test"
@@ -77,6 +81,8 @@ class World:
     clock: FakeClock
     bells: Bells
     dead: set[int]
+    is_shared: bool = False
+    """Whether several machines may use the store."""
     claims: Iterator[int] = field(default_factory=itertools.count)
 
     def new(self, user_id: str = "ada", **fields: Any) -> NewTask:
@@ -151,7 +157,7 @@ class World:
         return Publication(document_id=document_id, **{**settled, **fields})
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     clock, bells, dead = FakeClock(), Bells(), set[int]()
 
@@ -163,10 +169,18 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         tasks = MemoryTaskStore(documents, clock=clock, signals=bells, boot_id="boot-1", is_alive=is_alive)
         yield World(tasks, documents, clock, bells, dead)
         return
-    database = await open_database(
-        tmp_path / "morag.sqlite3", clock=clock, signals=bells, boot_id="boot-1", is_alive=is_alive
-    )
+    if request.param == "sqlite":
+        path = tmp_path / "morag.sqlite3"
+        database = await open_database(path, clock=clock, signals=bells, boot_id="boot-1", is_alive=is_alive)
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        await asyncio.to_thread(server.empty)
+
+        def turned() -> Moment:
+            return Moment(now=clock.wall, monotonic=clock.ticks, boot_id="the server")
+
+        database = await open_postgres(server.url, signals=bells, boot_id="boot-1", is_alive=is_alive, turned=turned)
     try:
-        yield World(database.tasks, database.documents, clock, bells, dead)
+        yield World(database.tasks, database.documents, clock, bells, dead, is_shared=request.param == "postgres")
     finally:
         await database.close()

@@ -9,8 +9,8 @@ SELECT * FROM records
 WHERE id IN (
     SELECT id FROM tasks
     WHERE parent_id IS NULL AND user_id = :user_id AND id < :before
-        AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
-        AND (:name IS NULL OR name = :name)
+        AND (CAST(:states AS TEXT) IS NULL OR state IN (SELECT value FROM json_each(:states)))
+        AND (CAST(:name AS TEXT) IS NULL OR name = :name)
     ORDER BY id DESC LIMIT :limit
 )
 ORDER BY id DESC

@@ -1,0 +1,1 @@
+"""The task and document store on a Postgres server, through `asyncpg`: the extra `postgres`."""
