@@ -26,7 +26,7 @@ from morag.pipeline.ingestion.embedders.local import LocalEmbedder
 from morag.pipeline.ingestion.ingestor import Ingestor
 from morag.pipeline.ingestion.sweep import IndexSweep
 from morag.pipeline.library import Library
-from morag.pipeline.ports import ReportProgress, VectorIndex
+from morag.pipeline.ports import ReportProgress
 from morag.pipeline.search import Searcher
 from morag.settings import Settings, unused_notes
 from morag.storage.backup import copy_blobs, make_room
@@ -69,7 +69,7 @@ class Parts:
     signals: Signals
     database: Database
     blobs: FolderBlobStore
-    index: VectorIndex
+    index: EmbeddedIndex
     embedder: LocalEmbedder
     fetcher: GuardedFetcher
     handlers: Handlers
@@ -90,6 +90,7 @@ class System:
     library: Library
     searcher: Searcher
     blobs: FolderBlobStore
+    index: EmbeddedIndex
     store: TaskStore
     executor: BackgroundTasksExecutor
     supervisor: Supervisor
@@ -198,6 +199,7 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         library=Library(documents=database.documents, index=parts.index, blobs=parts.blobs),
         searcher=Searcher(parts.embedder, parts.index, database.documents, dense_enabled=parts.is_index_current),
         blobs=parts.blobs,
+        index=parts.index,
         store=database.tasks,
         executor=executor,
         supervisor=Supervisor(database.tasks, _chores(parts)),

@@ -5,6 +5,7 @@ Bind ids with `structlog.contextvars`: every event within a request carries `req
 
 import logging
 import sys
+from threading import Lock
 from typing import TextIO
 
 import structlog
@@ -12,6 +13,27 @@ import structlog
 log: structlog.stdlib.BoundLogger = structlog.get_logger("morag")
 """Events are snake_case facts with fields: `log.info("task_settled", outcome=…)`. Never secrets, never URLs."""
 
+
+class Tally:
+    """Counts of this process by labels, for `/metrics`. Callable from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._counts: dict[tuple[str, ...], int] = {}
+
+    def add(self, *labels: str) -> None:
+        """One more."""
+        with self._lock:
+            self._counts[labels] = self._counts.get(labels, 0) + 1
+
+    def counts(self) -> dict[tuple[str, ...], int]:
+        """All of them as they stand."""
+        with self._lock:
+            return dict(self._counts)
+
+
+attempts = Tally()
+"""Attempts by task name and outcome."""
 
 _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Local variables may hold what users sent, passwords of documents among it."""

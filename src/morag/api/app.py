@@ -9,7 +9,8 @@ from fastapi import FastAPI
 
 from morag.api import description, errors
 from morag.api.door import Door, Trace
-from morag.api.routes import documents, health, ingest, process, search, status, tasks
+from morag.api.metrics import Measures
+from morag.api.routes import documents, health, ingest, manual, metrics, process, search, status, tasks
 from morag.bootstrap import System
 from morag.settings import Settings
 from morag.worker.host import open_system
@@ -31,14 +32,16 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
         version=version("morag"),
         description=description.TEXT,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.settings = settings
+    app.state.measures = Measures()
     app.add_middleware(Door, bound_to=settings.host, allowed_hosts=settings.allowed_hosts)
-    app.add_middleware(Trace)
+    app.add_middleware(Trace, measures=app.state.measures)
     errors.install(app)
-    for resource in (process, ingest, status, documents, search, tasks, health):
+    for resource in (process, ingest, status, documents, search, tasks, health, metrics, manual):
         app.include_router(resource.router)
     app.openapi = partial(description.describe, app)
     return app

@@ -38,11 +38,23 @@ async def caller(request: Request) -> Caller:
     raise _unauthorised("A key is needed.", hint="Present one as `Authorization: Bearer KEY`.")
 
 
+async def operator(request: Request) -> None:
+    """Let in who is on this machine without a key, or has one with the scope `admin`. Raises HTTPException 401, 403."""
+    if not _presents_key(request) and comes_from_here(request):
+        return
+    if Scope.ADMIN not in (await caller(request)).scopes:
+        raise HTTPException(HTTPStatus.FORBIDDEN, "This is for the operator: from the server's own machine, or admin.")
+
+
 def is_local(request: Request) -> bool:
+    """Whether nobody but this machine can reach the server, and the request comes from here."""
+    return is_loopback(str(request.app.state.settings.host)) and comes_from_here(request)
+
+
+def comes_from_here(request: Request) -> bool:
     """Whether nobody but this machine can be behind the request: no other address, no proxy, no foreign name."""
-    bound_to = str(request.app.state.settings.host)
     server = request.scope.get("server")
-    addresses = (bound_to, server[0] if server else "", request.client.host if request.client else "")
+    addresses = (server[0] if server else "", request.client.host if request.client else "")
     is_forwarded = any(name.startswith(_FORWARDED) for name in request.headers)
     return all(map(is_loopback, addresses)) and not is_forwarded and host_name(request) in LOOPBACK_HOSTS
 

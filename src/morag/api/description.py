@@ -18,8 +18,8 @@ Everything you have as Markdown you can search.
 
 1. **Who.** A key comes as `Authorization: Bearer KEY`, `Authorization: ApiKey KEY` or `X-API-Key: KEY`; a wrong one is
    401, never anonymous. Without a key you are `anonymous`, by default only from this machine itself
-   (`MORAG_ALLOW_ANONYMOUS`). `/health/*`, `/docs` and `/openapi.json` need no key. Foreign Host names are 421, writes
-   from foreign web pages 403.
+   (`MORAG_ALLOW_ANONYMOUS`). `/health/*`, `/docs` and `/openapi.json` need no key, nor `/metrics` from this machine
+   itself. Foreign Host names are 421, writes from foreign web pages 403.
 2. **Yours.** Another user's task or document is 404, as one that does not exist.
 3. **Errors** are `application/problem+json` with `type title status detail code request_id`, what to do as `hint`, and
    for bad input `errors[]` with the field. 400 what is asked cannot be, 401, 403, 404, 409 taken or contradicting, 410

@@ -7,6 +7,7 @@ Door:  whether the request is meant for this server (Host), comes from a page th
 import re
 import uuid
 from collections.abc import Collection
+from time import perf_counter
 from urllib.parse import urlsplit
 
 import structlog
@@ -16,6 +17,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from morag.api import dependencies, errors
+from morag.api.metrics import Measures
 from morag.telemetry import log
 
 MAX_BODY_BYTES = 4 * 1024**2
@@ -23,30 +25,33 @@ MAX_BODY_BYTES = 4 * 1024**2
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
-_OPEN_PATHS = ("/docs", "/openapi.json")
+_OPEN_PATHS = ("/docs", "/openapi.json", "/metrics")  # metrics look for themselves who asks
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Trace:
     """Gives each request an id, and turns an exception nobody foresaw into a 500 without details."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, measures: Measures) -> None:
         self._app = app
+        self._measures = measures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        began, status = perf_counter(), errors.CLIENT_GONE
         ids = _ids(Headers(scope=scope))
         scope.setdefault("state", {})["request_id"] = ids["x-request-id"]
         has_begun = False
 
         async def send_with_ids(message: Message) -> None:
-            nonlocal has_begun
+            nonlocal has_begun, status
             if message["type"] == "http.response.start":
-                has_begun = True
+                has_begun, status = True, message["status"]
                 MutableHeaders(scope=message).update(ids)
             await send(message)
 
@@ -59,6 +64,8 @@ class Trace:
                 if has_begun:
                     raise
                 await errors.answer_bug(scope)(scope, receive, send_with_ids)
+            finally:
+                self._measures.answered(_method(scope), _pattern(scope), status, perf_counter() - began)
 
 
 class Door:
@@ -94,6 +101,16 @@ class Door:
             )
 
 
+def _method(scope: Scope) -> str:
+    """The method; a made-up one is not given a row of its own."""
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _pattern(scope: Scope) -> str:
+    """The route's pattern; requests that met none are one row."""
+    return str(getattr(scope.get("route"), "path", "none"))
+
+
 def _ids(headers: Headers) -> dict[str, str]:
     """What is returned as it came, if it is well-formed; a request without an id is given one."""
     asked = headers.get("x-request-id", "")
@@ -104,7 +121,7 @@ def _ids(headers: Headers) -> dict[str, str]:
 
 def _is_open(path: str) -> bool:
     """Whether a path answers without a key."""
-    return path in _OPEN_PATHS or path.startswith("/health/")
+    return path in _OPEN_PATHS or path.startswith(("/health/", "/docs/"))
 
 
 def _check_origin(request: Request) -> None:

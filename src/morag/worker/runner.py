@@ -16,7 +16,7 @@ from morag.domain.task import Completed, Lease, Outcome, Parked
 from morag.pipeline.conversion.result import pack
 from morag.pipeline.handlers import CONVERT, Handler, source_of
 from morag.pipeline.ports import BlobStore, Detected, ReportProgress
-from morag.telemetry import log
+from morag.telemetry import attempts, log
 from morag.worker.sandbox.sandbox import ConversionJob, Sandbox
 
 STALL_S = 180.0
@@ -49,6 +49,11 @@ class Runner:
 
     async def run(self, lease: Lease, report: ReportProgress) -> Outcome | Parked:
         """The outcome of one attempt. Raises nothing but on cancellation."""
+        outcome = await self._outcome(lease, report)
+        attempts.add(lease.task.name, type(outcome).__name__.lower())
+        return outcome
+
+    async def _outcome(self, lease: Lease, report: ReportProgress) -> Outcome | Parked:
         try:
             return await self._handlers[lease.task.name](lease, report)
         except Exception as error:  # noqa: BLE001 - here an attempt becomes an outcome, whatever was raised

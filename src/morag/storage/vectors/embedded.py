@@ -104,6 +104,11 @@ class EmbeddedIndex:
         """A user's points."""
         return self._open().count(CountRequest(exact=True, filter=matching([(records.USER, user_id)])))
 
+    def points(self) -> int | None:
+        """Everybody's points; None while the index is not open, so that asking costs nothing."""
+        with self._lock:
+            return None if self._shard is None else self._shard.info().points_count
+
     def close(self) -> None:
         """Flush and let go of the files; the next call opens them again."""
         with self._lock:
