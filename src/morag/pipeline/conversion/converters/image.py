@@ -15,7 +15,7 @@ from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
 from morag.pipeline.conversion import ocr
 from morag.pipeline.conversion.markdown import MarkdownBuilder
-from morag.pipeline.conversion.ocr_layout import Block, blocks
+from morag.pipeline.conversion.ocr_layout import Block
 from morag.pipeline.ports import ConversionInput, ReportProgress
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class ImageConverter:
             about = _about(image, pages)
             for page, pixels in enumerate(_pages(image, pages), 1):
                 report((page - 1) / pages, "reading", f"page {page} of {pages}")
-                _add(builder, ocr.read_image(pixels), pixels.shape, page)
+                _add(builder, pixels, page)
         report(1.0, "reading", f"{pages} of {pages} pages")
         return builder.document(
             content_type=ContentType.IMAGE, media_type=given.detected.media_type, metadata={**about, "pages": pages}
@@ -137,10 +137,10 @@ def _eight_bit(image: "Image.Image") -> "Image.Image":
     return grey.convert("RGB")
 
 
-def _add(builder: MarkdownBuilder, lines: list[ocr.Line], shape: tuple[int, ...], page: int) -> None:
+def _add(builder: MarkdownBuilder, pixels: NDArray[np.uint8], page: int) -> None:
     builder.leave_headings()
-    height, width = shape[:2]
-    for block in blocks(lines, height=height):
+    found, width, height = ocr.page_blocks(pixels)
+    for block in found:
         place = Place(page=page, bbox=_fractions(block, width, height))
         if block.level:
             builder.heading(block.level, block.text, place)

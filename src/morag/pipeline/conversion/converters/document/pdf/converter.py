@@ -10,11 +10,11 @@ from typing import Any
 from morag.domain.content import Document, Place
 from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
-from morag.pipeline.conversion.converters.document.pdf.blocks import Block, blocks_of, left_out
-from morag.pipeline.conversion.converters.document.pdf.geometry import PageText
-from morag.pipeline.conversion.converters.document.pdf.looks import Looks, looks_of
 from morag.pipeline.conversion.converters.document.pdf.page_reader import PageReader
 from morag.pipeline.conversion.converters.document.pdf.scanned import can_read_pictures, read_page
+from morag.pipeline.conversion.layout.blocks import Block, blocks_of, left_out
+from morag.pipeline.conversion.layout.geometry import PageText
+from morag.pipeline.conversion.layout.looks import Looks, looks_of
 from morag.pipeline.conversion.markdown import MarkdownBuilder
 from morag.pipeline.conversion.sources import broken, file_of
 from morag.pipeline.ports import ConversionInput, ReportProgress

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Line, Word
+from morag.pipeline.conversion.layout.geometry import Line, Word
 
 JUMP = 0.85
 """Gap between letters, in type sizes, over which a reader sees two columns rather than a blank."""

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box, PageText, Word
 from morag.pipeline.conversion.converters.document.pdf.lines import JUMP, lines_of
 from morag.pipeline.conversion.converters.document.pdf.rules import rules_of
+from morag.pipeline.conversion.layout.geometry import Box, PageText, Word
 
 _LIGATURES = str.maketrans(
     {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st", "\u00ad": "-", "\u2010": "-"}

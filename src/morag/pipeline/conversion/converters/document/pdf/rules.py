@@ -4,7 +4,7 @@ import ctypes
 from collections.abc import Iterator
 from typing import Any
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box
+from morag.pipeline.conversion.layout.geometry import Box
 
 _THIN = 2.5
 """Points up to which a filled box counts as a line."""

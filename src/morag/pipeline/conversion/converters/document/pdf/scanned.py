@@ -21,7 +21,6 @@ def can_read_pictures() -> bool:
 def read_page(builder: MarkdownBuilder, pdf: Any, number: int) -> None:
     """Add the text of the page's picture."""
     from morag.pipeline.conversion import ocr  # noqa: PLC0415 - loads onnxruntime, for scanned pages only
-    from morag.pipeline.conversion.ocr_layout import blocks  # noqa: PLC0415
 
     page = pdf[number - 1]
     try:
@@ -32,14 +31,10 @@ def read_page(builder: MarkdownBuilder, pdf: Any, number: int) -> None:
         bitmap.close()
     finally:
         page.close()
-    for block in blocks(ocr.read_image(pixels), height=pixels.shape[0]):
+    found, across, down = ocr.page_blocks(pixels)
+    for block in found:
         left, top, right, bottom = block.box
-        bbox = (
-            round(left / pixels.shape[1], 4),
-            round(top / pixels.shape[0], 4),
-            round(right / pixels.shape[1], 4),
-            round(bottom / pixels.shape[0], 4),
-        )
+        bbox = (round(left / across, 4), round(top / down, 4), round(right / across, 4), round(bottom / down, 4))
         if block.level:
             builder.heading(block.level, block.text, Place(page=number, bbox=bbox))
         else:

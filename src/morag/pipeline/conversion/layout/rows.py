@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from statistics import median
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line
-from morag.pipeline.conversion.converters.document.pdf.markers import MARKER, SECTION
-from morag.pipeline.conversion.converters.document.pdf.tables import Table
+from morag.pipeline.conversion.layout.geometry import Box, Line
+from morag.pipeline.conversion.layout.markers import MARKER, SECTION
+from morag.pipeline.conversion.layout.tables import Table
 from morag.pipeline.conversion.markdown import escape, table
 
 _COUNT = re.compile(r"\d{1,2}")
@@ -179,10 +179,15 @@ def _pitch(rows: Sequence[Row]) -> float:
 def _columns(rows: Sequence[Row]) -> list[tuple[float, float]]:
     """The stretches that cells occupy; a row with fewer cells than most, a title over several columns, has no say."""
     usual = max(len(row.lines) for row in rows)
+    full = [row for row in rows if len(row.lines) == usual]
     telling = [row for row in rows if len(row.lines) >= max(2, usual - 1)]
-    spans = sorted((line.box.left, line.box.right) for row in telling for line in row.lines)
+    loose, strict = _merged(telling), _merged(full)
+    return strict if len(strict) > len(loose) and len(full) >= _LEAST_ROWS else loose
+
+
+def _merged(rows: Sequence[Row]) -> list[tuple[float, float]]:
     merged: list[tuple[float, float]] = []
-    for left, right in spans:
+    for left, right in sorted((line.box.left, line.box.right) for row in rows for line in row.lines):
         if merged and left <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], right))
         else:
@@ -223,6 +228,15 @@ def _column(columns: Sequence[tuple[float, float]], line: Line) -> int:
     return distances.index(min(distances))
 
 
+def _placed(columns: Sequence[tuple[float, float]], line: Line) -> list[tuple[int, str]]:
+    """The line by its column; one that lies over several and has a word for each by those."""
+    over = [at for at, (left, right) in enumerate(columns) if line.box.left < right and left < line.box.right]
+    words = line.text.split()
+    if len(over) > 1 and len(words) == len(over) and 0 not in over:
+        return list(zip(over, words, strict=True))
+    return [(_column(columns, line), line.text)]
+
+
 def _as_table(rows: Sequence[Row]) -> Table:
     """Cells by column; a row without a first cell that follows closely goes on with the row above."""
     columns = _columns(rows)
@@ -232,8 +246,8 @@ def _as_table(rows: Sequence[Row]) -> Table:
     for row in rows:
         cells = [""] * len(columns)
         for line in row.lines:
-            at = _column(columns, line)
-            cells[at] = f"{cells[at]} {line.text}".strip()
+            for at, text in _placed(columns, line):
+                cells[at] = f"{cells[at]} {text}".strip()
         is_close = last is not None and row.box.top - last.box.top < 0.9 * pitch
         if grid and is_close and not cells[0]:
             grid[-1] = [f"{above} {below}".strip() for above, below in zip(grid[-1], cells, strict=True)]

@@ -7,8 +7,8 @@ are set no larger than it, and they look like what is printed there: a page numb
 import re
 from collections.abc import Iterator, Sequence
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line, PageText
-from morag.pipeline.conversion.converters.document.pdf.looks import PAGE_NUMBER
+from morag.pipeline.conversion.layout.geometry import Box, Line, PageText
+from morag.pipeline.conversion.layout.looks import PAGE_NUMBER
 
 _ZONE = 0.1
 """Share of the page's height in which furniture stands."""

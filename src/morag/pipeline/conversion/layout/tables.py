@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line
+from morag.pipeline.conversion.layout.geometry import Box, Line
 from morag.pipeline.conversion.markdown import escape, table
 
 _SNAP = 3.0

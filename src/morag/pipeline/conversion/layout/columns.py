@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line
+from morag.pipeline.conversion.layout.geometry import Box, Line
 
 _LEAST_LINES = 3
 """Lines a column must have beside another one."""

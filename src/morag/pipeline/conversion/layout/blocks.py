@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from statistics import median
 
-from morag.pipeline.conversion.converters.document.pdf.columns import in_columns
-from morag.pipeline.conversion.converters.document.pdf.furniture import furniture_of
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line, PageText
-from morag.pipeline.conversion.converters.document.pdf.looks import Looks
-from morag.pipeline.conversion.converters.document.pdf.markers import BULLET, NUMBER
-from morag.pipeline.conversion.converters.document.pdf.rows import Row, rows_of, with_tables
-from morag.pipeline.conversion.converters.document.pdf.tables import Table, ruled_tables
+from morag.pipeline.conversion.layout.columns import in_columns
+from morag.pipeline.conversion.layout.furniture import furniture_of
+from morag.pipeline.conversion.layout.geometry import Box, Line, PageText
+from morag.pipeline.conversion.layout.looks import Looks
+from morag.pipeline.conversion.layout.markers import BULLET, NUMBER
+from morag.pipeline.conversion.layout.rows import Row, rows_of, with_tables
+from morag.pipeline.conversion.layout.tables import Table, ruled_tables
 from morag.pipeline.conversion.markdown import escape, fenced
 
 _INDENT = 6.0

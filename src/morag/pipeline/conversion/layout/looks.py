@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from morag.pipeline.conversion.converters.document.pdf.geometry import Line, PageText
+from morag.pipeline.conversion.layout.geometry import Line, PageText
 
 _LARGER = 1.12
 """How much larger than the body a heading is set."""

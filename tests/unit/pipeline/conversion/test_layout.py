@@ -1,9 +1,9 @@
-from morag.pipeline.conversion.converters.document.pdf.blocks import blocks_of
-from morag.pipeline.conversion.converters.document.pdf.columns import in_columns
-from morag.pipeline.conversion.converters.document.pdf.geometry import Box, Line, PageText, Word
 from morag.pipeline.conversion.converters.document.pdf.lines import lines_of
-from morag.pipeline.conversion.converters.document.pdf.looks import looks_of
-from morag.pipeline.conversion.converters.document.pdf.tables import ruled_tables
+from morag.pipeline.conversion.layout.blocks import blocks_of
+from morag.pipeline.conversion.layout.columns import in_columns
+from morag.pipeline.conversion.layout.geometry import Box, Line, PageText, Word
+from morag.pipeline.conversion.layout.looks import looks_of
+from morag.pipeline.conversion.layout.tables import ruled_tables
 
 PROSE = "words of running text that fill the column"
 
