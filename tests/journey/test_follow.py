@@ -2,6 +2,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -10,6 +11,7 @@ Json = dict[str, Any]
 Files = dict[str, tuple[str, bytes]]
 Note = Callable[..., Files]
 Ended = Callable[[str], Json]
+Until = Callable[[str, str], Json]
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
@@ -67,7 +69,8 @@ def test_failed_task_says_what_was_decided_and_why(api: httpx2.Client, site: str
 def test_event_stream_ends_after_the_terminal_event_and_equals_the_history(api: httpx2.Client, note: Note) -> None:
     task_id = api.post("/api/v1/ingest/file", files=note()).json()["task_id"]
     events = events_of(api, task_id)
-    assert [event["id"] for event in events] == list(range(1, len(events) + 1))
+    ids = [event["id"] for event in events]
+    assert ids == sorted(set(ids))
     assert events[-1]["event"] == "state"
     assert "completed" in json.dumps(events[-1]["data"])
     history = api.get(f"/api/v1/status/{task_id}/history").json()["events"]
@@ -80,6 +83,36 @@ def test_event_stream_resumes_after_the_last_event_seen(api: httpx2.Client, note
     everything = events_of(api, task_id)
     assert events_of(api, task_id, last_event_id=everything[1]["id"]) == everything[2:]
     assert events_of(api, task_id, last_event_id=everything[-1]["id"]) == []
+
+
+def test_event_stream_tells_the_progress_of_the_conversion_in_between(api: httpx2.Client, samples: Path) -> None:
+    files = {"file": ("speech.mp3", (samples / "speech.mp3").read_bytes())}
+    task_id = api.post("/api/v1/ingest/file", files=files, data={"document_id": uuid.uuid4().hex}).json()["task_id"]
+    events = events_of(api, task_id)
+    states = [event["data"]["data"].get("state") for event in events]
+    progress = [event["data"]["data"] for event in events if event["event"] == "progress"]
+    fractions = [each["fraction"] for each in progress]
+    assert fractions == sorted(fractions)
+    stages = [each["stage"] for each in progress]
+    assert "processing" in stages
+    at = next(i for i, event in enumerate(events) if event["data"]["data"].get("stage") == "processing")
+    assert states.index("waiting") < at < len(states) - 1 - states[::-1].index("running")
+    history = api.get(f"/api/v1/status/{task_id}/history").json()["events"]
+    assert [event["data"] for event in events] == history
+    for seen in (at, at + 1):
+        assert events_of(api, task_id, last_event_id=events[seen]["id"]) == events[seen + 1 :]
+
+
+def test_event_stream_of_a_cancelled_wait_ends(api: httpx2.Client, samples: Path, until_status: Until) -> None:
+    files = {"file": ("clip.mp4", (samples / "clip.mp4").read_bytes())}
+    task_id = api.post("/api/v1/ingest/file", files=files, data={"document_id": uuid.uuid4().hex}).json()["task_id"]
+    until_status(task_id, "waiting")
+    with api.stream("GET", f"/api/v1/status/{task_id}/events") as answer:
+        lines = answer.iter_lines()
+        assert any("waiting" in line for line in lines)
+        api.delete(f"/api/v1/ingest/{task_id}")
+        assert any('"cancelled"' in line for line in lines)
+        assert not any(line.startswith("data") for line in lines)
 
 
 def test_event_stream_of_an_unknown_task_is_not_found(api: httpx2.Client) -> None:

@@ -19,12 +19,14 @@ from morag.api.schemas.tasks import (
     TaskShown,
     TaskSummary,
 )
+from morag.api.task_log import Line
 from morag.control.tasks.manager import Story
 from morag.domain.failure import Decision, Failure
-from morag.domain.history import Attempt, Event
+from morag.domain.history import Attempt
 from morag.domain.json import JsonObject
 from morag.domain.task import Progress, Routing, Task, TaskState
 from morag.pipeline.conversion.result import unpack
+from morag.pipeline.handlers import conversion_share
 from morag.pipeline.ports import BlobStore
 from morag.protocol import SegmentMessage
 
@@ -114,10 +116,9 @@ def shown(story: Story, result: JsonValue) -> TaskShown:
     running = next((child for child in story.children if not child.state.is_terminal and child.progress), None)
     told = summary(task)
     if task.state is TaskState.WAITING and running and running.progress:
-        progress = running.progress
-        told = told.model_copy(
-            update={"stage": progress.stage, "message": progress.message, "progress": progress.fraction / 2}
-        )
+        progress, (start, end) = running.progress, conversion_share(task.name)
+        fraction = round(start + (end - start) * progress.fraction, 4)
+        told = told.model_copy(update={"stage": progress.stage, "message": progress.message, "progress": fraction})
     return TaskShown(
         **told.model_dump(),
         queue=QueuePlace(lane=task.lane, position=story.position),
@@ -135,9 +136,9 @@ async def result_of(task: Task, blobs: BlobStore) -> JsonValue:
     return await conversion(task, blobs) if is_conversion else task.result
 
 
-def event(line: Event) -> EventShown:
+def event(line: Line) -> EventShown:
     """One line of a task's log."""
-    return EventShown(id=line.seq, event=line.kind, at=rfc3339(line.at), data=line.data)
+    return EventShown(id=line.id, event=line.event.kind, at=rfc3339(line.event.at), data=line.event.data)
 
 
 def legacy(task: Task, result: JsonValue) -> LegacyStatus:

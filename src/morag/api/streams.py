@@ -5,12 +5,14 @@ from contextlib import aclosing
 
 from fastapi.responses import StreamingResponse
 
-from morag.api import answers
+from morag.api import answers, task_log
 from morag.control.tasks.manager import TaskManager
 from morag.domain.errors import NotFound
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """Neither caches nor proxies may hold lines back."""
+_LAST_ID = 2**53
+"""As far as JSON's numbers are exact."""
 
 
 async def task_events(
@@ -19,14 +21,14 @@ async def task_events(
     """The log from the line after `last_event_id` on, as it grows. Raises NotFound."""
     await manager.get(user_id, task_id)
     after = int(last_event_id) if last_event_id and last_event_id.isascii() and last_event_id.isdecimal() else 0
-    lines = _lines(manager, user_id, task_id, min(after, 2**53))
+    lines = _lines(manager, user_id, task_id, min(after, _LAST_ID))
     return StreamingResponse(lines, media_type="text/event-stream", headers=HEADERS)
 
 
 async def _lines(manager: TaskManager, user_id: str, task_id: str, after: int) -> AsyncGenerator[str]:
     yield "retry: 1000\n\n"
     try:
-        async with aclosing(manager.follow(user_id, task_id, after=after)) as log:
+        async with aclosing(task_log.growing(manager, user_id, task_id, after=after)) as log:
             async for line in log:
                 if line is None:
                     yield ": still here\n\n"

@@ -1,21 +1,11 @@
-"""Follows one task at the server, by its event stream, to its end.
+"""Follows one task at the server, by its event stream, to its end."""
 
-An ingest waits for a conversion, which is a task of its own with a log of its own: meanwhile that one is followed.
-"""
-
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from morag.cli.client import Client
 from morag.cli.progress import Line
 from morag.domain.errors import MoragError
 from morag.domain.json import JsonObject
-
-CONVERTED = 0.8
-"""Where the line stands when the conversion is done; indexing takes it from there. Of the samples it takes most."""
-
-Show = Callable[[float, str, str], None]
-"""Called with (fraction 0 to 1, stage, message)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,41 +25,16 @@ async def follow(client: Client, task_id: str, line: Line) -> Ended:
 
 
 async def watch(client: Client, task_id: str, line: Line) -> None:
-    """Show the events of the task, and of the conversion it asked for, until it ends."""
-    show = line.at
+    """Show the events of the task until it ends; those of the conversion it asked for are among them."""
     async for event in client.events(task_id):
-        _show(event, show)
-        if _is_waiting(event):
-            await _watch_conversion(client, task_id, part(line, 0.0, CONVERTED))
-            show = part(line, CONVERTED, 1.0)
+        _show(event, line)
 
 
-async def _watch_conversion(client: Client, task_id: str, show: Show) -> None:
-    child = (await client.get(f"/api/v1/status/{task_id}")).get("remote_job_id")
-    if child:
-        async for event in client.events(str(child)):
-            _show(event, show)
-
-
-def part(line: Line, start: float, end: float) -> Show:
-    """Shows the whole of something as a stretch of the line."""
-
-    def show(fraction: float, stage: str, message: str) -> None:
-        line.at(start + (end - start) * fraction, stage, message)
-
-    return show
-
-
-def _show(event: JsonObject, show: Show) -> None:
+def _show(event: JsonObject, line: Line) -> None:
     data = event.get("data")
     fraction = data.get("fraction") if isinstance(data, dict) else None
     if isinstance(data, dict) and isinstance(fraction, int | float):
-        show(float(fraction), str(data.get("stage") or ""), str(data.get("message") or ""))
-
-
-def _is_waiting(event: JsonObject) -> bool:
-    data = event.get("data")
-    return isinstance(data, dict) and data.get("state") == "waiting"
+        line.at(float(fraction), str(data.get("stage") or ""), str(data.get("message") or ""))
 
 
 def ended(status: JsonObject) -> Ended:

@@ -33,6 +33,13 @@ from morag.protocol import encode_document
 Handler = Callable[[Lease, ReportProgress], Awaitable[Completed | Parked]]
 
 CONVERT = "convert"
+_FETCHED, _CONVERTED = 0.1, 0.8
+"""How far an ingest is when its URL is fetched, and when it is converted: of the samples that takes most."""
+
+
+def conversion_share(name: str) -> tuple[float, float]:
+    """From where to where the conversion that a task of this name asked for brings that task."""
+    return (_FETCHED, _CONVERTED) if name == "ingest" else (_FETCHED, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +76,7 @@ class Handlers:
         known = await self._recognised(lease.task, _source(about))
         if known:
             return Completed(result=_result(lease.task, known.publication, about, duplicate=True))
-        return await self._store(lease, document, about, report)
+        return await self._store(lease, document, about, _within(report, _CONVERTED, 1.0))
 
     async def _ask_for_conversion(self, task: Task, report: ReportProgress) -> Parked:
         report(0.02, "initializing", "")
@@ -78,7 +85,7 @@ class Handlers:
             return Parked(children=(_conversion(task, task.args, (source_of(source).sha256,)),))
         if wanted == ContentType.YOUTUBE:
             return Parked(children=(_conversion(task, task.args, ()),))
-        fetched = await self.fetcher.fetch(str(url), report)
+        fetched = await self.fetcher.fetch(str(url), _within(report, 0.0, _FETCHED))
         path = self.blobs.path(fetched.sha256)
         detected = await asyncio.to_thread(detect, path, filename=fetched.filename, media_type=fetched.media_type)
         if isinstance(wanted, str):
@@ -139,6 +146,11 @@ class Handlers:
         taken = await self.documents.document(task.user_id, derived)
         is_other = taken is not None and taken.publication.content_hash != content_hash
         return task.id if is_other else derived
+
+
+def _within(report: ReportProgress, start: float, end: float) -> ReportProgress:
+    """Progress of a part as progress of the whole."""
+    return lambda fraction, stage, message: report(start + (end - start) * fraction, stage, message)
 
 
 def _check(child: ChildResult) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from morag.api import answers, cursors, streams
+from morag.api import answers, cursors, streams, task_log
 from morag.api.dependencies import CurrentCaller, CurrentSystem
 from morag.api.schemas.tasks import History, LaneShown, Queues, TaskPage, TaskShown
 from morag.domain.task import TaskState
@@ -52,8 +52,8 @@ async def task_status(task_id: str, caller: CurrentCaller, system: CurrentSystem
 
 @router.get("/{task_id}/history")
 async def task_history(task_id: str, caller: CurrentCaller, system: CurrentSystem) -> History:
-    """A task's log so far."""
-    log = await system.manager.history(caller.user_id, task_id)
+    """A task's log so far, with the progress of the conversion it asked for."""
+    log = await task_log.whole(system.manager, caller.user_id, task_id)
     return History(task_id=task_id, events=[answers.event(line) for line in log])
 
 
