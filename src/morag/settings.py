@@ -144,3 +144,14 @@ def load(**overrides: object) -> Settings:
 def unused_notes() -> tuple[str, ...]:
     """A line for each variable that is set and that this version does not use. Never its value."""
     return tuple(f"{name} is set, but this version does not use it yet." for name in UNUSED if os.environ.get(name))
+
+
+def check_executor() -> None:
+    """Raise StartupError if TASK_EXECUTOR asks for what this version cannot do."""
+    asked = os.environ.get("TASK_EXECUTOR") or "background"
+    if asked != "background":
+        raise StartupError(
+            f"TASK_EXECUTOR: {asked[:40]!r} is not an executor of this version.",
+            code="bad_setting",
+            hint="Leave it out, or set it to `background`: tasks run in the processes of the application.",
+        )

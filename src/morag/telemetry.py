@@ -39,6 +39,22 @@ _TRACEBACK = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 """Local variables may hold what users sent, passwords of documents among it."""
 
 
+def settle_in() -> None:
+    """As a guest in an application that did nothing about structlog: through its own `logging`, logger `morag`."""
+    if structlog.is_configured():
+        return
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(key_order=["event"], repr_native_str=False),
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+
+
 def configure(*, level: str = "INFO", stream: TextIO = sys.stderr) -> None:
     """Route structlog and the standard library's logging to `stream`, at `level` and above."""
     shared: list[structlog.typing.Processor] = [

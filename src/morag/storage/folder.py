@@ -45,17 +45,11 @@ class DataFolder:
         `boot_id` goes into the lock file beside the process id. Raises StartupError with code `network_file_system`,
         `data_folder_in_use` or `data_folder_unusable`.
         """
+        prepare(path, mounts)
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _check_local(path.resolve(), mounts)
-            path.chmod(0o700)
             descriptor = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise StartupError(
-                f"The data folder cannot be used: {error.strerror}.",
-                code="data_folder_unusable",
-                hint="Set MORAG_DATA_DIR to a folder that this user owns, or may make.",
-            ) from None
+            raise _unusable(error) from None
         _take(descriptor, boot_id)
         return cls(path, descriptor)
 
@@ -71,6 +65,19 @@ class DataFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def prepare(path: Path, mounts: Mounts | None = None) -> None:
+    """Make the folder if need be, private to this user (0700).
+
+    Raises StartupError with code `network_file_system` or `data_folder_unusable`.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_local(path.resolve(), mounts)
+        path.chmod(0o700)
+    except OSError as error:
+        raise _unusable(error) from None
 
 
 def file_system_of(path: Path, mounts: Mounts) -> str:
@@ -95,6 +102,14 @@ def _check_local(path: Path, mounts: Mounts | None) -> None:
             code="network_file_system",
             hint="Set MORAG_DATA_DIR to a folder on a disk of this machine.",
         )
+
+
+def _unusable(error: OSError) -> StartupError:
+    return StartupError(
+        f"The data folder cannot be used: {error.strerror}.",
+        code="data_folder_unusable",
+        hint="Set MORAG_DATA_DIR to a folder that this user owns, or may make.",
+    )
 
 
 def _take(descriptor: int, boot_id: str) -> None:

@@ -1,0 +1,90 @@
+"""Schedules: ticks that all processes count alike, and each of which is submitted once, whoever comes first.
+
+Ticks are counted on the wall clock in UTC. A tick that nobody was up for is not made up for.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from morag.control.ports import Clock
+from morag.domain.errors import InvalidRequest, StorageFull, Unavailable
+from morag.telemetry import log
+
+LOOK_S = 1.0
+"""How long the scheduler sleeps at most, so that it hears of new schedules and of a clock that was set."""
+SHORTEST_S = 0.1
+
+
+class Schedule(Protocol):
+    """When something is due."""
+
+    def last(self, now: float) -> float:
+        """The latest tick at or before `now`, both in seconds since the epoch."""
+        ...
+
+    def next(self, now: float) -> float:
+        """The first tick after `now`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Every:
+    """Each `period_s` seconds, counted from the epoch."""
+
+    period_s: float
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest for a period under a tenth of a second."""
+        if not self.period_s >= SHORTEST_S:
+            raise InvalidRequest(
+                f"every={self.period_s!r} is too often.", code="bad_schedule", hint="Give seconds, at least 0.1."
+            )
+
+    def last(self, now: float) -> float:
+        """The latest multiple of the period."""
+        return math.floor(now / self.period_s) * self.period_s
+
+    def next(self, now: float) -> float:
+        """The next multiple of the period."""
+        return (math.floor(now / self.period_s) + 1) * self.period_s
+
+
+Scheduled = Callable[[], Iterable[tuple[str, Schedule]]]
+"""Names with their schedules, as they are now."""
+
+
+class Scheduler:
+    """Submits what is due, until cancelled."""
+
+    def __init__(self, scheduled: Scheduled, submit: Callable[[str, float], Awaitable[None]], clock: Clock) -> None:
+        """Call `submit(name, tick)` at each tick that begins from now on."""
+        self._scheduled = scheduled
+        self._submit = submit
+        self._clock = clock
+        self._seen: dict[str, float] = {}
+
+    async def serve(self) -> None:
+        """Run until cancelled."""
+        while True:
+            pause_s = await self.act()
+            await asyncio.sleep(pause_s)
+
+    async def act(self) -> float:
+        """Submit what became due since the last look; how long to sleep until the next, seconds."""
+        now, soonest = self._clock.now(), self._clock.now() + LOOK_S
+        for name, schedule in self._scheduled():
+            tick = schedule.last(now)
+            if tick > self._seen.setdefault(name, tick):
+                await self._start(name, tick)
+            soonest = min(soonest, schedule.next(now))
+        return max(soonest - self._clock.now(), 0.0)
+
+    async def _start(self, name: str, tick: float) -> None:
+        try:
+            await self._submit(name, tick)
+        except (Unavailable, StorageFull) as error:
+            log.warning("schedule_failed", task=name, error=error.message)
+        self._seen[name] = tick

@@ -1,0 +1,1 @@
+"""Functions of an application, run: on the loop, in threads, in child processes."""

@@ -1,0 +1,140 @@
+"""Runs an application's registered functions: from a lease to an outcome.
+
+lease ─▶ definition by name ─▶ arguments ─▶ on the loop │ in a thread │ in a child process ─▶ JSON ─▶ outcome
+                                                  └─ it raised ─▶ failure ─▶ retries ─▶ outcome
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from morag.control.ports import BlobStore, ReportProgress
+from morag.control.tasks.calls import Call, encode_result, is_large
+from morag.control.tasks.context import TaskContext
+from morag.control.tasks.definitions import Definition, Nature, Registry
+from morag.control.tasks.invoking import invoke
+from morag.control.tasks.retries import decide
+from morag.domain.failure import AttemptFailed
+from morag.domain.json import Json
+from morag.domain.task import Completed, Lease, Outcome
+from morag.domain.transitions import INLINE_RESULT_BYTES
+from morag.telemetry import log
+from morag.worker.functions import failures
+from morag.worker.functions.child import Job
+from morag.worker.functions.children import Children
+from morag.worker.functions.threads import Threads
+
+GRACE_S = 5.0
+"""How long a cancelled coroutine may take to clean up before it is left to itself."""
+
+Blobs = Callable[[], Awaitable[BlobStore]]
+"""Where large arguments and results are; made when first needed."""
+
+
+class FunctionRunner:
+    """Runs a claimed task to its outcome (`control.ports.Run`)."""
+
+    def __init__(self, registry: Registry, blobs: Blobs, *, children: Children | None) -> None:
+        """Run what is in `registry`; without `children`, heavy functions run in threads."""
+        self._registry = registry
+        self._blobs = blobs
+        self._children = children
+        self._threads = Threads()
+        self._deaf: set[asyncio.Task[bytes]] = set()
+
+    def stuck(self, nature: Nature) -> int:
+        """How many of that nature go on though nobody wants their result any more."""
+        return {Nature.LOOP: len(self._deaf), Nature.THREAD: self._threads.stuck}.get(nature, 0)
+
+    async def run(self, lease: Lease, report: ReportProgress) -> Outcome:
+        """The outcome of one attempt. Raises nothing but on cancellation."""
+        task, definition = lease.task, self._registry.find(lease.task.name)
+        context = TaskContext(task_id=task.id, attempt=task.attempt, report=report)
+        try:
+            call = await self._call_of(lease)
+            return await self._completed(await self._perform(definition, call, context))
+        except Exception as error:  # noqa: BLE001 - here an attempt becomes an outcome, whatever was raised
+            failure = failures.failure_of(error)
+            log.warning(
+                "attempt_failed",
+                code=failure.code,
+                reason=failure.message,
+                attempt=task.attempt,
+                exc_info=error if failure.code == "task_raised" else None,
+            )
+            return decide(failure, task, definition, jitter=random.random())  # noqa: S311 - spreads retries, no secret
+        finally:
+            context.cancel()
+
+    async def _call_of(self, lease: Lease) -> Call:
+        kept = lease.task.args.get("blob")
+        if not isinstance(kept, str):
+            return Call(**lease.task.args)  # pyright: ignore[reportArgumentType] - submit wrote it
+        text = await (await self._blobs()).get(kept)
+        return await asyncio.to_thread(Call.decode, text)
+
+    async def _perform(self, definition: Definition, call: Call, context: TaskContext) -> bytes:
+        if definition.nature is Nature.LOOP:
+            return await self._on_loop(definition, call, context)
+        if definition.nature is Nature.CHILD and self._children:
+            job = Job.of(definition, call, context)
+            return await self._children.run(job, context.progress, timeout_s=definition.timeout_s)
+
+        def work() -> bytes:
+            return encode_result(_guarded(lambda: invoke(definition.function, call, definition.context, context)))
+
+        return await self._threads.run(work, on_cancel=context.cancel, name=f"task {definition.name}")
+
+    async def _on_loop(self, definition: Definition, call: Call, context: TaskContext) -> bytes:
+        inner = asyncio.create_task(_awaited(definition, call, context), name=f"function {definition.name}")
+        try:
+            done, _ = await asyncio.wait({inner}, timeout=definition.timeout_s)
+        except asyncio.CancelledError:
+            context.cancel()
+            await self._stop(inner)
+            raise
+        if not done:
+            context.cancel()
+            await self._stop(inner)
+            raise AttemptFailed(failures.too_slow(definition.timeout_s or 0.0))
+        if inner.cancelled():
+            raise AttemptFailed(failures.ended(asyncio.CancelledError()))
+        return inner.result()
+
+    async def _stop(self, inner: "asyncio.Task[bytes]") -> None:
+        inner.cancel()
+        self._deaf.add(inner)
+        inner.add_done_callback(self._let_go)
+        await asyncio.wait({inner}, timeout=GRACE_S)
+        if not inner.done():
+            log.warning("task_does_not_stop", hint="It swallows CancelledError; it holds its slot until it ends.")
+
+    def _let_go(self, inner: "asyncio.Task[bytes]") -> None:
+        self._deaf.discard(inner)
+        if not inner.cancelled():
+            inner.exception()  # looked at: nobody else will
+
+    async def _completed(self, text: bytes) -> Completed:
+        """Small results are in the record, others beside it."""
+        if len(text) <= INLINE_RESULT_BYTES:
+            result: Json = json.loads(text)
+            return Completed(result=result)
+        return Completed(result=None, result_blob=await (await self._blobs()).put(text))
+
+
+async def _awaited(definition: Definition, call: Call, context: TaskContext) -> bytes:
+    try:
+        value = await invoke(definition.function, call, definition.context, context)
+    except (SystemExit, KeyboardInterrupt) as error:  # would end the whole loop
+        raise AttemptFailed(failures.ended(error)) from error
+    return await asyncio.to_thread(encode_result, value) if is_large(value) else encode_result(value)
+
+
+def _guarded(act: Callable[[], Any]) -> Any:
+    try:
+        value = act()
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise AttemptFailed(failures.ended(error)) from error
+    return asyncio.run(value) if asyncio.iscoroutine(value) else value
