@@ -45,6 +45,12 @@ def test_own_page_may_write(api: httpx2.Client, server: str) -> None:
     assert api.post("/search", json={"query": "harbour"}, headers=headers).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_health_may_be_asked_for_its_status_alone(api: httpx2.Client, path: str) -> None:
+    answer = api.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/docs", "/openapi.json"])
 def test_open_addresses_need_nothing(api: httpx2.Client, path: str) -> None:
     assert api.get(path, headers={"X-Forwarded-For": "10.1.2.3"}).status_code == 200

@@ -87,6 +87,22 @@ def test_a_start_without_its_embedding_model_says_so(tmp_path: Path) -> None:
     assert "embedding_model_missing" in done.stderr
     assert "hint: Set MORAG_EMBEDDING_MODEL" in done.stderr
     assert "Traceback" not in done.stderr
+    doctor = morag("doctor", MORAG_DATA_DIR=str(tmp_path), MORAG_EMBEDDING_MODEL=str(tmp_path / "none"))
+    assert doctor.returncode == 1
+    assert "BAD   embedding" in doctor.stdout
+
+
+def test_the_doctor_notes_that_a_speech_model_is_not_there(tmp_path: Path) -> None:
+    doctor = morag("doctor", MORAG_DATA_DIR=str(tmp_path), MORAG_WHISPER_MODEL=str(tmp_path / "none"))
+    assert doctor.returncode == 0
+    assert "note  speech" in doctor.stdout
+
+
+def test_the_local_lane_is_told_when_nothing_stands_in_it(start_server: StartServer) -> None:
+    address, _ = start_server()
+    with client_of(address) as client:
+        told = client.get("/api/v1/status/stats/queues").json()["queues"]
+    assert told == {"celery": {"length": 0, "running": 0, "oldest_wait_s": None}}
 
 
 def test_variables_of_later_versions_are_told_once(start_server: StartServer) -> None:

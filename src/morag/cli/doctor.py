@@ -17,6 +17,8 @@ from morag.cli.output import answer, answer_json, table
 from morag.domain.errors import MoragError
 from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.registry import FORMATS, available, install_command, missing
+from morag.pipeline.conversion.speech_models import choose
+from morag.pipeline.ingestion.embedders.local import LocalEmbedder
 from morag.settings import GIB, Settings, unused_notes
 from morag.worker.sandbox.probe import describe, probe
 
@@ -37,7 +39,14 @@ class Check:
 def run(*, as_json: bool) -> int:
     """Look at everything and tell; the exit status: 1 if something is bad."""
     settings = settings_with_quiet_log()
-    checks = [*_machine(), *_folder(settings), *_settings(), *_confinement(), asyncio.run(_server(settings))]
+    checks = [
+        *_machine(),
+        *_folder(settings),
+        *_settings(),
+        *_models(settings),
+        *_confinement(),
+        asyncio.run(_server(settings)),
+    ]
     if as_json:
         looked_at: list[Json] = [asdict(check) for check in checks]
         answer_json({"version": version("morag"), "checks": looked_at, "formats": [*_formats()]})
@@ -124,6 +133,20 @@ def _folder(settings: Settings) -> list[Check]:
 def _settings() -> list[Check]:
     """What is set and changes nothing."""
     return [Check(name="settings", verdict="note", told=note) for note in unused_notes()]
+
+
+def _models(settings: Settings) -> list[Check]:
+    """Those that the settings name: without the one no server starts, without the other no speech is heard."""
+    checks: list[Check] = []
+    try:
+        checks.append(Check(name="embedding", verdict="ok", told=LocalEmbedder(settings.embedding_model).model))
+    except MoragError as error:
+        checks.append(Check(name="embedding", verdict="bad", told=error.message, hint=error.hint))
+    try:
+        choose(settings.whisper_model)
+    except MoragError as error:
+        checks.append(Check(name="speech", verdict="note", told=error.message, hint=error.hint))
+    return checks
 
 
 def _is_writable(folder: Path) -> bool:

@@ -25,12 +25,14 @@ class Ready(BaseModel):
     notes: list[str]
 
 
+@router.head("/live", include_in_schema=False)
 @router.get("/live")
 async def live() -> Live:
     """The process answers."""
     return Live()
 
 
+@router.head("/ready", include_in_schema=False)
 @router.get("/ready")
 async def ready(system: CurrentSystem, response: Response) -> Ready:
     """200 if requests can be done, else 503."""

@@ -8,9 +8,13 @@ from fastapi.responses import StreamingResponse
 from morag.api import answers, cursors, streams, task_log
 from morag.api.dependencies import CurrentCaller, CurrentSystem
 from morag.api.schemas.tasks import History, LaneShown, Queues, TaskPage, TaskShown
+from morag.control.ports import LaneLoad
+from morag.domain.identity import LOCAL_LANE
 from morag.domain.task import TaskState
 
 router = APIRouter(prefix="/api/v1/status", tags=["status"])
+
+EMPTY = LaneLoad(length=0, running=0, oldest_wait_s=None)
 
 
 @router.get("", include_in_schema=False)
@@ -34,7 +38,7 @@ async def list_tasks(
 @router.get("/stats/queues")
 async def queues(caller: CurrentCaller, system: CurrentSystem) -> Queues:
     """What of yours waits and runs, by lane."""
-    lanes = await system.store.lanes(user_id=caller.user_id)
+    lanes = {LOCAL_LANE: EMPTY, **await system.store.lanes(user_id=caller.user_id)}
     return Queues(
         queues={
             lane: LaneShown(length=load.length, running=load.running, oldest_wait_s=load.oldest_wait_s)
