@@ -46,7 +46,7 @@ class PostgresServer:
 
     def start(self) -> None:
         options = ["-D", str(self._data), "-k", str(self.folder), "-c", "listen_addresses="]
-        options += ["-c", f"fsync={'on' if self._is_durable else 'off'}", "-c", "logging_collector=off"]
+        options += ["-c", f"fsync={'on' if self._is_durable else 'off'}", "-c", "deadlock_timeout=50ms"]
         with (self.folder / "log").open("ab") as log:
             self._watch = subprocess.Popen(
                 ["/bin/sh", "-c", _WATCHED, "sh", _program("postgres"), *options],

@@ -1,46 +1,17 @@
 """Processes killed at work, and processes that share the file: what was acknowledged is there, and once."""
 
 import asyncio
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from tests.integration.churning import ENDLESS, kill, lines, start
 
 from morag.domain.task import Offers, Task, TaskState
 from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.connection import connect
 from morag.storage.sql.database import Database, open_database
-
-PROGRAM = Path(__file__).with_name("sqlite_churn.py")
-ENDLESS = 1_000_000
-
-
-async def start(path: Path, name: str, n: int) -> Process:
-    return await asyncio.create_subprocess_exec(sys.executable, str(PROGRAM), str(path), name, str(n), stdout=PIPE)
-
-
-async def lines(process: Process, n: int, word: str) -> list[list[str]]:
-    """What the process tells until it told `word` so often."""
-    assert process.stdout is not None
-    told: list[list[str]] = []
-    while n:
-        line = (await process.stdout.readline()).decode().split()
-        assert line, "it ended early"
-        told.append(line)
-        n -= line[0] == word
-    return told
-
-
-async def kill(process: Process) -> list[list[str]]:
-    """Kill it in the middle; what it told last. A line cut short was not told."""
-    process.send_signal(signal.SIGKILL)
-    assert process.stdout is not None
-    rest = (await process.stdout.read()).decode()
-    await process.wait()
-    return [line.split() for line in rest.splitlines(keepends=True) if line.endswith("\n")]
 
 
 async def opened(path: Path) -> Database:
@@ -55,7 +26,7 @@ async def test_kill_in_the_middle_loses_nothing_that_was_acknowledged(tmp_path: 
     path = tmp_path / "morag.db"
     told: list[list[str]] = []
     for run in range(3):
-        process = await start(path, f"run-{run}", ENDLESS)
+        process = await start(str(path), f"run-{run}", ENDLESS)
         told += await lines(process, 150, "settled")
         told += await kill(process)
         database = await opened(path)
@@ -73,7 +44,7 @@ async def test_kill_in_the_middle_loses_nothing_that_was_acknowledged(tmp_path: 
 
 async def test_start_takes_up_what_a_killed_process_held(tmp_path: Path) -> None:
     path = tmp_path / "morag.db"
-    process = await start(path, "first", ENDLESS)
+    process = await start(str(path), "first", ENDLESS)
     await lines(process, 50, "settled")
     await kill(process)
     database = await opened(path)
@@ -95,7 +66,7 @@ async def test_start_takes_up_what_a_killed_process_held(tmp_path: Path) -> None
 
 async def test_two_processes_share_one_file_and_no_grant(tmp_path: Path) -> None:
     path = tmp_path / "morag.db"
-    processes = await asyncio.gather(start(path, "one", 150), start(path, "two", 150))
+    processes = await asyncio.gather(start(str(path), "one", 150), start(str(path), "two", 150))
     told = await asyncio.gather(*(lines(process, 200, "settled") for process in processes))
     rest = await asyncio.gather(*(kill(process) for process in processes))
     every = [line for part in (*told, *rest) for line in part]

@@ -131,6 +131,8 @@ def _grant(tx: Transaction, at: Moment, claim: Claim, task_id: str) -> Lease:
 def _lease(tx: Transaction, task_id: str, lease_s: float) -> Lease:
     (row,) = tx.rows(reading.GET, id=task_id)
     task = records.task(row)
-    children = [records.task(child) for child in tx.rows(reading.CHILDREN, id=task_id)]
+    # only a holder makes children, so the first one finds none
+    found = tx.rows(reading.CHILDREN, id=task_id) if task.attempt > 1 else []
+    children = [records.task(child) for child in found]
     ended = {child.step: child_result(child) for child in children if child.step and child.state.is_terminal}
     return Lease(task=task, fence=task.fence, lease_s=lease_s, children=ended)

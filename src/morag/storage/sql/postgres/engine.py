@@ -68,7 +68,7 @@ class PostgresEngine:
 
     def __init__(self, address: Address, signals: Signals) -> None:
         """Serve with connections to `address`; `signals` is rung after each commit, from a thread."""
-        self._address = address
+        self.address = address
         self._signals = signals
         self._jobs = Jobs()
         self._threads = [
@@ -96,7 +96,7 @@ class PostgresEngine:
             await asyncio.to_thread(thread.join)
 
     def _serve(self) -> None:
-        link = Link(self._address)
+        link = Link(self.address)
         while self._jobs.wait():
             if job := self._jobs.take():
                 self._perform(link, job)

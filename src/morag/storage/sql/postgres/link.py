@@ -23,6 +23,9 @@ _SERVER_SIDE = {
     "application_name": "morag",
     # every statement is a seek: the plan must not hang on how old the statistics of a growing queue are
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
     "statement_timeout": "15s",

@@ -56,7 +56,7 @@ SELECT lane, count(*) FROM tasks WHERE lapsed = 1 AND user_id = coalesce(:user_i
 
 REFERENCED = """
 SELECT value FROM json_each(:blobs)
-WHERE EXISTS (SELECT 1 FROM task_blobs WHERE sha256 = value)
-    OR EXISTS (SELECT 1 FROM documents WHERE document_blob = value)
-    OR EXISTS (SELECT 1 FROM documents WHERE original_blob = value)
+WHERE (SELECT 1 FROM task_blobs WHERE sha256 = value LIMIT 1) IS NOT NULL
+    OR (SELECT 1 FROM documents WHERE document_blob = value LIMIT 1) IS NOT NULL
+    OR (SELECT 1 FROM documents WHERE original_blob = value LIMIT 1) IS NOT NULL
 """

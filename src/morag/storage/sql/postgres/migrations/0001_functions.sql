@@ -1,6 +1,6 @@
 -- What SQLite brings along: the elements of a JSON array as text, one a row.
 CREATE FUNCTION json_each(list TEXT) RETURNS TABLE (value TEXT)
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE ROWS 10
 AS $$ SELECT json_array_elements_text(list::json) $$;
 
 -- Rows here are short-lived or often changed: room for updates in place, and dead rows cleared before they slow a seek.

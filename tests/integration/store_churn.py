@@ -10,6 +10,7 @@ from morag.domain.task import Answer, Completed, NewTask, Offers
 from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import Database, open_database
+from morag.storage.sql.postgres.database import PostgresDatabase, open_postgres
 from morag.telemetry import configure
 
 NAMESPACE = "churn"
@@ -20,14 +21,14 @@ def told(*words: str) -> None:
     sys.stdout.flush()
 
 
-async def submit(database: Database, user_id: str, n: int) -> None:
+async def submit(database: Database | PostgresDatabase, user_id: str, n: int) -> None:
     for _ in range(n):
         new = NewTask(id=str(uuid_utils.uuid7()), namespace=NAMESPACE, name="work", user_id=user_id)
         await database.tasks.submit([new])
         told("submitted", new.id)
 
 
-async def work(database: Database, name: str) -> None:
+async def work(database: Database | PostgresDatabase, name: str) -> None:
     worker, offers = this_worker(name), Offers(namespace=NAMESPACE)
     while True:
         claim_id = str(uuid_utils.uuid7())
@@ -42,8 +43,14 @@ async def work(database: Database, name: str) -> None:
             await asyncio.sleep(0.001)
 
 
-async def churn(path: Path, name: str, n: int) -> None:
-    database = await open_database(path, clock=SystemClock(), signals=LocalSignals())
+async def opened(target: str) -> Database | PostgresDatabase:
+    if target.startswith("postgresql:"):
+        return await open_postgres(target, signals=LocalSignals())
+    return await open_database(Path(target), clock=SystemClock(), signals=LocalSignals())
+
+
+async def churn(target: str, name: str, n: int) -> None:
+    database = await opened(target)
     async with asyncio.TaskGroup() as group:
         for user in range(4):
             group.create_task(submit(database, f"user-{user}", n))
@@ -53,4 +60,4 @@ async def churn(path: Path, name: str, n: int) -> None:
 
 if __name__ == "__main__":
     configure(level="WARNING")
-    asyncio.run(churn(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(churn(sys.argv[1], sys.argv[2], int(sys.argv[3])))
