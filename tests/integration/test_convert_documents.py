@@ -423,3 +423,83 @@ def test_filled_in_fields_of_a_form_are_read(converted: Convert) -> None:
     canvas.acroForm.textfield(name="name", value="Ada Lovelace", x=120, y=752, width=200, height=20)
     canvas.save()
     assert converted(stream.getvalue(), "form.pdf").markdown == "Name: Ada Lovelace\n"
+
+
+def opendocument(kind: str, body: str, styles: str = "") -> bytes:
+    names = ["office", "text", "table", "drawing", "style", "presentation", "svg-compatible", "xsl-fo-compatible"]
+    short = ["office", "text", "table", "draw", "style", "presentation", "svg", "fo"]
+    spaces = " ".join(
+        f'xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"'
+        for prefix, name in zip(short, names, strict=True)
+    )
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("mimetype", f"application/vnd.oasis.opendocument.{kind}")
+        archive.writestr(
+            "content.xml",
+            f'<office:document-content {spaces} xmlns:xlink="http://www.w3.org/1999/xlink">'
+            f"<office:automatic-styles>{styles}</office:automatic-styles><office:body>{body}</office:body>"
+            "</office:document-content>",
+        )
+    return stream.getvalue()
+
+
+def test_opendocument_text_keeps_structure(converted: Convert) -> None:
+    styles = (
+        '<style:style style:name="B" style:family="text"><style:text-properties fo:font-weight="bold"/></style:style>'
+        '<text:list-style style:name="N"><text:list-level-style-number text:level="1" style:num-format="1"/>'
+        "</text:list-style>"
+    )
+    body = (
+        '<office:text><text:h text:outline-level="1">Tides</text:h>'
+        '<text:p>A <text:span text:style-name="B">high</text:span>'
+        " one<text:note><text:note-body><text:p>In May.</text:p></text:note-body></text:note>, see <text:a xlink:href="
+        '"https://e.org/">here</text:a>.</text:p><text:list text:style-name="N"><text:list-item><text:p>First</text:p>'
+        "<text:list><text:list-item><text:p>Inner</text:p></text:list-item></text:list></text:list-item></text:list>"
+        "<table:table><table:table-row><table:table-cell><text:p>Port</text:p></table:table-cell><table:table-cell>"
+        "<text:p>Depth</text:p></table:table-cell></table:table-row><table:table-row><table:table-cell><text:p>Alba"
+        '</text:p></table:table-cell><table:table-cell table:number-columns-repeated="99999"/></table:table-row>'
+        "</table:table></office:text>"
+    )
+    assert converted(opendocument("text", body, styles), "a.odt").markdown == (
+        "# Tides\n\nA **high** one[^1], see [here](https://e.org/).\n\n1. First\n   - Inner\n\n"
+        "| Port | Depth |\n| --- | --- |\n| Alba |  |\n\n[^1]: In May.\n"
+    )
+
+
+def test_opendocument_sheet_shows_dates_and_skips_a_million_empty_rows(converted: Convert) -> None:
+    body = (
+        '<office:spreadsheet><table:table table:name="Ports"><table:table-row><table:table-cell><text:p>Port</text:p>'
+        "</table:table-cell><table:table-cell><text:p>Opened</text:p></table:table-cell></table:table-row>"
+        "<table:table-row><table:table-cell><text:p>Alba</text:p></table:table-cell><table:table-cell "
+        'office:value-type="date" office:date-value="1904-05-01"><text:p>05/01/04</text:p></table:table-cell>'
+        '</table:table-row><table:table-row table:number-rows-repeated="1048574"><table:table-cell '
+        'table:number-columns-repeated="16384"/></table:table-row></table:table></office:spreadsheet>'
+    )
+    document = converted(opendocument("spreadsheet", body), "a.ods")
+    assert document.markdown == "## Ports\n\n| Port | Opened |\n| --- | --- |\n| Alba | 1904-05-01 |\n"
+    assert place_of(document, "Alba").sheet == "Ports"
+
+
+def test_opendocument_slides_keep_order_and_notes(converted: Convert) -> None:
+    item = "<text:list><text:list-item><text:p>{}</text:p></text:list-item></text:list>"
+    body = (
+        '<office:presentation><draw:page><draw:frame svg:y="9cm"><draw:text-box>'
+        f"{item.format('One')}{item.format('Two')}</draw:text-box></draw:frame><draw:frame svg:y='1cm' "
+        'presentation:class="title"><draw:text-box><text:p>Opening</text:p></draw:text-box></draw:frame>'
+        '<presentation:notes><draw:frame presentation:class="notes"><draw:text-box><text:p>Say hello.</text:p>'
+        '</draw:text-box></draw:frame><draw:frame presentation:class="page-number"><draw:text-box><text:p>7</text:p>'
+        "</draw:text-box></draw:frame></presentation:notes></draw:page></office:presentation>"
+    )
+    document = converted(opendocument("presentation", body), "a.odp")
+    assert document.markdown == "# Opening\n\n- One\n- Two\n\n**Notes:**\n\nSay hello.\n"
+    assert place_of(document, "Two").slide == 1
+
+
+def test_opendocument_with_a_password_is_refused(converted: Convert) -> None:
+    stream = io.BytesIO(opendocument("text", "<office:text/>"))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("META-INF/manifest.xml", "<m><encryption-data/></m>")
+    with pytest.raises(ConversionError) as caught:
+        converted(stream.getvalue(), "a.odt")
+    assert caught.value.code == "encrypted"

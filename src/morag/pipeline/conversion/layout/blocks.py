@@ -189,11 +189,11 @@ def _block(lines: Sequence[Line], looks: Looks) -> Block:
     if all(line.is_mono for line in lines):
         return Block(text=fenced("\n".join(_indented(line, box.left) for line in lines)), box=box)
     text = _joined(lines)
+    if bullet := BULLET.match(text):
+        return Block(text=f"- {escape(text[bullet.end() :])}", box=box, is_item=True)
     level = looks.level(text, lines[0].size, is_bold=all(line.is_bold for line in lines)) if len(lines) <= 4 else 0
     if level:
         return Block(text=escape(text), box=box, level=level)
-    if bullet := BULLET.match(text):
-        return Block(text=f"- {escape(text[bullet.end() :])}", box=box, is_item=True)
     is_item = NUMBER.match(text) is not None
     return Block(text=escape(text), box=box, is_item=is_item, is_prose=not is_item and len(text) > _LEAST_PROSE)
 

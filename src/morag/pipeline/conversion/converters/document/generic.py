@@ -1,6 +1,7 @@
-"""Formats that kreuzberg reads well by itself: OpenDocument, RTF, EPUB, old Office, Outlook, notebooks and more."""
+"""Formats that kreuzberg reads well by itself: RTF, EPUB, old Office, Outlook and more."""
 
 import re
+from pathlib import Path
 from typing import cast
 
 from morag.domain.content import Document
@@ -18,26 +19,33 @@ class GenericConverter:
 
     def convert(self, given: ConversionInput, report: ReportProgress) -> Document:
         """The document. Raises ConversionError: `broken_file`, `encrypted`, `zip_bomb`."""
-        from kreuzberg import ExtractionConfig, KreuzbergError, extract_file_sync  # noqa: PLC0415 - 0.1 s
-
         media_type = given.detected.media_type
-        is_archive = media_type.startswith("application/vnd.oasis") or media_type == "application/epub+zip"
-        path = archive_of(given) if is_archive else file_of(given)
+        path = archive_of(given) if media_type == "application/epub+zip" else file_of(given)
         report(0.1, "processing", "reading the file")
-        config = ExtractionConfig(output_format="markdown", use_cache=False, enable_quality_processing=False)
-        try:
-            result = extract_file_sync(path, media_type, config)
-        except KreuzbergError as error:
-            if re.search(r"encrypt|password", str(error), re.IGNORECASE):
-                raise encrypted() from error
-            raise broken("The file cannot be read; it seems to be damaged.") from error
+        text, about, title = extracted(path, media_type, "markdown")
         builder = MarkdownBuilder()
-        builder.markdown(_BLANKS.sub("\n\n", result.content))
-        told = cast("JsonObject", dict(result.metadata))
-        title = told.get("title")
+        builder.markdown(_BLANKS.sub("\n\n", text))
         return builder.document(
-            content_type=given.detected.content_type,
-            media_type=media_type,
-            title=title if isinstance(title, str) and title.strip() else None,
-            metadata={name: told[name] for name in _TOLD if told.get(name)},
+            content_type=given.detected.content_type, media_type=media_type, title=title, metadata=about
         )
+
+
+def extracted(path: Path, media_type: str, form: str) -> tuple[str, JsonObject, str | None]:
+    """What kreuzberg finds in a file, as `markdown` or `plain`; what the file says of itself; its title.
+
+    Raises ConversionError: `broken_file`, `encrypted`.
+    """
+    from kreuzberg import ExtractionConfig, KreuzbergError, extract_file_sync  # noqa: PLC0415 - 0.1 s
+
+    config = ExtractionConfig(output_format=form, use_cache=False, enable_quality_processing=False)
+    try:
+        result = extract_file_sync(path, media_type, config)
+    except KreuzbergError as error:
+        if re.search(r"encrypt|password", str(error), re.IGNORECASE):
+            raise encrypted() from error
+        raise broken("The file cannot be read; it seems to be damaged.") from error
+    told = cast("JsonObject", dict(result.metadata))
+    title = told.get("title")
+    is_title = isinstance(title, str) and title.strip() and title != "Unknown Title"
+    about = {name: told[name] for name in _TOLD if told.get(name)}
+    return result.content, about, title if is_title and isinstance(title, str) else None

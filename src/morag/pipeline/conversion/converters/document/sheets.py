@@ -41,7 +41,7 @@ def _document(given: ConversionInput, book: Workbook, formulas: Workbook | None,
     for at, sheet in enumerate(sheets):
         report(at / len(sheets), "processing", f"sheet {at + 1} of {len(sheets)}")
         try:
-            left -= _add_sheet(builder, sheet.title, _rows(book, formulas, at), left)
+            left -= add_sheet(builder, sheet.title, _rows(book, formulas, at), left)
         except (KeyError, ValueError, SyntaxError, zipfile.BadZipFile, EOFError) as error:
             raise broken(f"The sheet {at + 1} of the workbook cannot be read.") from error
     metadata: JsonObject = {"sheets": [sheet.title for sheet in sheets]}
@@ -104,7 +104,7 @@ def _cells(rows: object) -> Iterator[Sequence[Valued]]:
     return cast("Iterator[Sequence[Valued]]", rows)
 
 
-def _add_sheet(builder: MarkdownBuilder, name: str, rows: Iterator[_Row], left: int) -> int:
+def add_sheet(builder: MarkdownBuilder, name: str, rows: Iterator[_Row], left: int) -> int:
     """Add a sheet, at most `left` rows of it; the number added. Blocks between empty rows are tables of their own."""
     place = Place(sheet=name)
     builder.heading(2, escape(name), place)
