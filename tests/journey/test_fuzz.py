@@ -41,6 +41,7 @@ ROUTES = [
     ("POST", "/api/tasks/{id}/cancel"),
     ("GET", "/health/live"),
     ("GET", "/health/ready"),
+    ("GET", "/metrics"),
 ]
 NAMES = st.sampled_from(
     [
