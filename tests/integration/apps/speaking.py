@@ -158,6 +158,11 @@ async def echo(value: Any) -> Any:
     return value
 
 
+@tasks.task("length_apart", heavy=True)
+def length_apart(text: str) -> int:
+    return len(text)
+
+
 @tasks.task("length")
 async def length(text: str) -> int:
     return len(text)
@@ -175,9 +180,9 @@ async def main(command: str) -> None:
         if command == "submit":
             for n in range(20):
                 await tasks.submit("sleep", float(sys.argv[2]), str(n))
-        if command == "once":
-            task_id = await tasks.submit(calculate_rating, "r1")
-            result = await tasks.wait(task_id, 20)
+        if command in {"once", "heavy"}:
+            call = (calculate_rating, "r1") if command == "once" else (length_apart, "ab")
+            result = await tasks.wait(await tasks.submit(*call), 20)
             sys.stdout.write(f"{result.status} {result.result}")
             return
         sys.stdout.write("ready\n")

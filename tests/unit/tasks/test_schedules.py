@@ -1,0 +1,77 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from morag.control.tasks.schedules import LOOK_S, Every, Scheduler
+from morag.domain.errors import Unavailable
+
+
+@dataclass
+class FakeClock:
+    wall: float
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.wall
+
+
+@dataclass
+class Submitted:
+    ticks: list[tuple[str, float]] = field(default_factory=list[tuple[str, float]])
+    is_broken: bool = False
+
+    async def __call__(self, name: str, tick: float) -> None:
+        if self.is_broken:
+            raise Unavailable("busy")
+        self.ticks.append((name, tick))
+
+
+def test_ticks_are_multiples_of_the_period() -> None:
+    every = Every(60)
+    assert (every.last(119.0), every.last(120.0), every.next(119.0), every.next(120.0)) == (60, 120, 120, 180)
+
+
+async def test_a_tick_is_submitted_once_and_none_for_the_time_before() -> None:
+    clock, submitted = FakeClock(1000.0), Submitted()
+    scheduler = Scheduler(lambda: [("a", Every(60))], submitted, clock)
+    for moment in (1000.0, 1019.0, 1020.0, 1021.0, 1079.9, 1080.5):
+        clock.wall = moment
+        await scheduler.act()
+    assert submitted.ticks == [("a", 1020.0), ("a", 1080.0)]
+
+
+async def test_ticks_slept_through_are_not_made_up_for() -> None:
+    clock, submitted = FakeClock(1000.0), Submitted()
+    scheduler = Scheduler(lambda: [("a", Every(10))], submitted, clock)
+    await scheduler.act()
+    clock.wall = 1095.0
+    await scheduler.act()
+    assert submitted.ticks == [("a", 1090.0)]
+
+
+async def test_a_clock_set_back_repeats_nothing() -> None:
+    clock, submitted = FakeClock(1000.0), Submitted()
+    scheduler = Scheduler(lambda: [("a", Every(10))], submitted, clock)
+    for moment in (1000.0, 1010.0, 1000.0, 1010.0):
+        clock.wall = moment
+        await scheduler.act()
+    assert submitted.ticks == [("a", 1010.0)]
+
+
+@pytest.mark.parametrize(("period_s", "pause_s"), [(60, LOOK_S), (0.5, 0.2)])
+async def test_it_sleeps_until_the_next_tick_but_looks_each_second(period_s: float, pause_s: float) -> None:
+    scheduler = Scheduler(lambda: [("a", Every(period_s))], Submitted(), FakeClock(1000.3))
+    assert await scheduler.act() == pytest.approx(pause_s)  # pyright: ignore[reportUnknownMemberType] - pytest's own
+
+
+async def test_a_busy_store_costs_a_tick_and_no_more() -> None:
+    clock, submitted = FakeClock(1000.0), Submitted(is_broken=True)
+    scheduler = Scheduler(lambda: [("a", Every(10))], submitted, clock)
+    await scheduler.act()
+    clock.wall = 1010.0
+    await scheduler.act()
+    submitted.is_broken, clock.wall = False, 1020.0
+    await scheduler.act()
+    assert submitted.ticks == [("a", 1020.0)]
