@@ -4,7 +4,8 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,15 @@ from morag.domain.errors import DocumentExists
 from morag.domain.task import Answer, Completed, Lease, NewTask, Offers, Parked, Reservation, Task, TaskState
 from morag.storage.host import this_worker
 from morag.storage.signals import LocalSignals
+from morag.storage.sql import ending, holding, intake
 from morag.storage.sql.postgres.database import PostgresDatabase, open_postgres
+from morag.storage.sql.postgres.engine import PostgresTransaction
+from morag.storage.sql.postgres.link import Link
+from morag.storage.sql.transaction import Act, Moment
 
 HOLDER = Path(__file__).with_name("postgres_holder.py")
 WORKER = this_worker("test")
+MOMENT = Moment(now=1_800_000_000.0, monotonic=1_800_000_000.0, boot_id="the server")
 
 
 @pytest.fixture
@@ -206,3 +212,62 @@ async def test_users_take_turns_however_many_claim_at_once(pair: tuple[PostgresD
         await pair[0].tasks.submit([new(user_id) for _ in range(n)])
     granted = await asyncio.gather(*(claim(database) for database in pair * 15))
     assert Counter(lease.task.user_id for leases in granted for lease in leases) == {"greedy": 10, "ada": 10, "bob": 10}
+
+
+@asynccontextmanager
+async def unfinished(server: PostgresServer, act: Act[object]) -> AsyncGenerator[None]:
+    """Another server's act, done but for its commit, which comes at the end of the context."""
+    link = Link(server.address)
+
+    def begin() -> None:
+        link.open()
+        link.script("BEGIN")
+        act(PostgresTransaction(link))
+
+    await asyncio.to_thread(begin)
+    yield
+    await asyncio.to_thread(link.script, "COMMIT")
+    await asyncio.to_thread(link.close)
+
+
+async def test_user_who_submits_just_then_is_not_put_to_rest(
+    postgres: PostgresServer, pair: tuple[PostgresDatabase, PostgresDatabase]
+) -> None:
+    await pair[0].tasks.submit([new()])
+    assert len(await claim(pair[0])) == 1
+    late = new()
+    async with unfinished(postgres, lambda tx: intake.submit(tx, MOMENT, [late])):
+        assert await claim(pair[1]) == []
+    (lease,) = await claim(pair[1])
+    assert lease.task.id == late.id
+
+
+async def test_claim_passes_by_a_task_that_is_being_cancelled(
+    postgres: PostgresServer, pair: tuple[PostgresDatabase, PostgresDatabase]
+) -> None:
+    first, second = await pair[0].tasks.submit([new(), new()])
+    async with unfinished(postgres, lambda tx: ending.cancel(tx, MOMENT, first.id, "ada")), asyncio.timeout(5):
+        (lease,) = await claim(pair[0])
+    assert lease.task.id == second.id
+    assert await claim(pair[0]) == []
+
+
+async def test_parent_that_parks_waits_for_no_child_that_ends_just_then(
+    postgres: PostgresServer, pair: tuple[PostgresDatabase, PostgresDatabase]
+) -> None:
+    await pair[0].tasks.submit([new()])
+    (parent,) = await claim(pair[0])
+    child = new(step="one")
+    # left over from an earlier run of the parent, whose count of children was lost
+    async with unfinished(
+        postgres, lambda tx: intake.insert(tx, MOMENT, child, user_id="ada", parent_id=parent.task.id)
+    ):
+        pass
+    (lease,) = await claim(pair[0])
+    outcome = Completed(result=1)
+    async with unfinished(postgres, lambda tx: holding.settle(tx, MOMENT, lease.task.id, lease.fence, outcome)):
+        parking = asyncio.ensure_future(pair[1].tasks.park(parent.task.id, parent.fence, Parked(children=(child,))))
+        await asyncio.wait([parking], timeout=0.2)
+    assert await parking is Answer.OK
+    (again,) = await claim(pair[0])
+    assert again.task.id == parent.task.id
