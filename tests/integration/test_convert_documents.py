@@ -503,3 +503,96 @@ def test_opendocument_with_a_password_is_refused(converted: Convert) -> None:
     with pytest.raises(ConversionError) as caught:
         converted(stream.getvalue(), "a.odt")
     assert caught.value.code == "encrypted"
+
+
+def zipped(*entries: tuple[str, bytes]) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_archive_converts_each_file_under_its_name(converted: Convert) -> None:
+    content = zipped(
+        ("notes/a.md", b"# Tide\n\nHigh."), ("b.csv", b"x,y\n1,2\n"), ("__MACOSX/._a.md", b"\0\1"), ("c.bin", b"\0\1\2")
+    )
+    document = converted(content, "all.zip")
+    assert document.markdown == (
+        "## notes/a.md\n\n### Tide\n\nHigh.\n\n## b.csv\n\n| x | y |\n| --- | --- |\n| 1 | 2 |\n\n## c.bin\n\n"
+        "*Not converted: Files of this kind cannot be converted.*\n"
+    )
+    assert document.metadata == {"files": ["notes/a.md", "b.csv"], "files_left_out": 1}
+    assert place_of(document, "High").heading_path == ("notes/a.md", "Tide")
+
+
+def test_names_in_an_archive_lead_nowhere(converted: Convert, tmp_path: Path) -> None:
+    document = converted(zipped(("../../escaped.txt", b"words"), ("/etc/x\n# y.txt", b"more")), "all.zip")
+    assert document.markdown == "## escaped.txt\n\nwords\n\n## etc/x# y.txt\n\nmore\n"
+    assert not list(tmp_path.parent.rglob("escaped*"))
+
+
+def test_archives_within_archives_are_opened_to_a_depth(converted: Convert) -> None:
+    content = zipped(("a.txt", b"innermost"))
+    for depth in range(5):
+        content = zipped((f"level{depth}.zip", content), (f"{depth}.txt", f"at {depth}".encode()))
+    text = converted(content, "all.zip").markdown
+    assert "too deep" in text
+    assert "at 2" in text
+    assert "innermost" not in text
+
+
+def test_archive_with_nothing_to_convert_says_so(converted: Convert) -> None:
+    with pytest.raises(ConversionError) as caught:
+        converted(zipped(("a.bin", b"\0\1\2\3")), "all.zip")
+    assert caught.value.code == "nothing_inside"
+
+
+def test_archive_that_inflates_is_refused(converted: Convert) -> None:
+    with pytest.raises(ConversionError) as caught:
+        converted(zipped(("a.txt", b"\0" * 200 * 1024**2)), "all.zip")
+    assert caught.value.code == "zip_bomb"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        (
+            "a.srt",
+            "1\r\n00:00:01,000 --> 00:00:03,500\r\n<i>High</i> tide.\r\n\r\n"
+            "2\r\n00:01:00,000 --> 00:01:02,000\r\nLow.\r\n",
+        ),
+        ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:03.500 align:start\nHigh tide.\n\nx\n01:00.000 --> 01:02.000\nLow.\n"),
+    ],
+)
+def test_subtitles_become_paragraphs_with_their_seconds(converted: Convert, name: str, text: str) -> None:
+    document = converted(text.encode(), name)
+    assert "High tide." in document.markdown
+    assert "<i>" not in document.markdown
+    assert (place_of(document, "High").start_s, place_of(document, "Low").start_s) == (1.0, 60.0)
+
+
+def test_captions_that_roll_are_told_once(converted: Convert) -> None:
+    shown = ("one", "one\ntwo", "two\nthree")
+    text = "WEBVTT\n\n" + "\n\n".join(f"00:0{at}.000 --> 00:0{at + 1}.000\n{one}" for at, one in enumerate(shown))
+    assert converted(text.encode(), "a.vtt").markdown.count("one") == 1
+    assert "one two three" in converted(text.encode(), "a.vtt").markdown
+
+
+def test_notebook_keeps_its_language_and_what_it_printed(converted: Convert) -> None:
+    book = {
+        "nbformat": 4,
+        "metadata": {"language_info": {"name": "python"}},
+        "cells": [
+            {"cell_type": "markdown", "source": ["# Tides\n", "High."]},
+            {"cell_type": "code", "source": "1 + 1", "outputs": [{"data": {"text/plain": ["2"]}}]},
+            {
+                "cell_type": "code",
+                "source": "x",
+                "outputs": [{"output_type": "error", "ename": "NameError", "evalue": "x"}],
+            },
+        ],
+    }
+    assert converted(json.dumps(book).encode(), "a.ipynb").markdown == (
+        "# Tides\n\nHigh.\n\n```python\n1 + 1\n```\n\n```\n2\n```\n\n```python\nx\n```\n\n```\nNameError: x\n```\n"
+    )

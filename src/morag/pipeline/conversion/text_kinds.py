@@ -22,8 +22,14 @@ _TEXTUAL = frozenset(
         "application/xml",
         "application/x-ipynb+json",
         "application/x-latex",
+        "application/x-subrip",
         "message/rfc822",
     }
+)
+_MARKS = (
+    (re.compile(r"\s*\{\\rtf"), "application/rtf"),
+    (re.compile(r"WEBVTT\b"), "text/vtt"),
+    (re.compile(r"\s*\d{1,5}[ \t]*\r?\n\d{1,2}:\d{2}:\d{2},\d{3} --> \d"), "application/x-subrip"),
 )
 
 
@@ -71,8 +77,9 @@ def kind_of(text: str, extension: str, media_type: str | None) -> str:
 
 def _by_look(text: str, by_name: str | None) -> str | None:
     """Kinds whose beginning leaves no doubt, whatever the name says."""
-    if text.lstrip().startswith("{\\rtf"):
-        return "application/rtf"
+    marked = next((media_type for mark, media_type in _MARKS if mark.match(text)), None)
+    if marked is not None:
+        return marked
     if by_name in {"text/markdown", "text/x-rst", "text/x-org", "application/x-latex"}:
         return by_name
     if _HTML.match(text):

@@ -3,22 +3,19 @@
 import email
 import email.policy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from email.message import EmailMessage, MIMEPart
 
 from morag.domain.content import Document
 from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
+from morag.pipeline.conversion.converters.document.nested import convert_within
 from morag.pipeline.conversion.converters.html import tree_of, whole_page
-from morag.pipeline.conversion.detect import detect
 from morag.pipeline.conversion.markdown import MarkdownBuilder, demote, escape, one_line
-from morag.pipeline.conversion.registry import convert
 from morag.pipeline.conversion.sources import broken, file_of
 from morag.pipeline.ports import ConversionInput, ReportProgress
 
 _HEADERS = ("From", "To", "Cc", "Date", "Subject")
-_MAX_DEPTH = 3
-"""Mails within mails that are opened."""
 _MAX_ATTACHMENTS = 100
 _STUB = 4
 """How many times longer than the plain text the HTML must be for the plain text to count as a stub."""
@@ -95,9 +92,13 @@ def _add_attachments(
         report((at + 1) / (len(found) + 1), "processing", f"attachment {at + 1} of {len(found)}")
         builder.heading(2, f"Attachment: {escape(attachment.name)}")
         try:
-            builder.include(_converted(attachment, at, given), under=2)
+            document = convert_within(
+                given, attachment.content, at=at, name=attachment.name, media_type=attachment.media_type
+            )
         except ConversionError as error:
-            builder.block(f"*Not converted: {error.message}*")
+            builder.block(f"*Not converted: {escape(error.message)}*")
+        else:
+            builder.include(document, under=2)
     return [attachment.name for attachment in found]
 
 
@@ -119,25 +120,3 @@ def _attachments(message: EmailMessage) -> Iterator[_Attachment]:
             media_type=part.get_content_type(),
             content=payload if isinstance(payload, bytes) else b"",
         )
-
-
-def _converted(attachment: _Attachment, at: int, given: ConversionInput) -> Document:
-    """The attachment as a document; its options are the defaults, as the mail's own are not meant for it."""
-    if given.depth >= _MAX_DEPTH:
-        raise ConversionError("it lies too deep in other mails.", code="too_deep")
-    work_dir = given.work_dir / f"attachment-{at}"
-    work_dir.mkdir(parents=True)
-    path = work_dir.with_suffix(".bin")
-    path.write_bytes(attachment.content)
-    detected = detect(path, filename=attachment.name, media_type=attachment.media_type)
-    inner = replace(
-        given,
-        path=path,
-        filename=attachment.name,
-        detected=detected,
-        url=None,
-        options={},
-        work_dir=work_dir,
-        depth=given.depth + 1,
-    )
-    return convert(inner, lambda _fraction, _stage, _message: None)
