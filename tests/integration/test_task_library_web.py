@@ -16,7 +16,6 @@ from starlette.responses import StreamingResponse
 from morag import TaskManager
 from morag.tasks.holding import HOLD_S
 
-
 OPEN = "open"
 
 

@@ -17,7 +17,7 @@ from morag.control.tasks.manager import TaskManager
 from morag.control.tasks.schedules import Scheduler
 from morag.control.tasks.supervisor import Chore, Supervisor
 from morag.domain.identity import LOCAL_LANE
-from morag.domain.task import Offers
+from morag.domain.task import NewTask, Offers, Task
 from morag.storage.blobs import FolderBlobStore
 from morag.storage.folder import prepare
 from morag.storage.host import SystemClock, this_worker
@@ -78,6 +78,7 @@ class Engine:
         self, wishes: Wishes, registry: Registry, database: Database, signals: Signals, *, folder: Path, memory: int
     ) -> None:
         self._folder = folder
+        self._signals = signals
         self._wishes = wishes
         self._registry = registry
         self._database = database
@@ -107,6 +108,14 @@ class Engine:
             loop = asyncio.create_task(serving, name=f"morag {name}")
             loop.add_done_callback(_say_if_broken)
             self._loops.append(loop)
+
+    async def submit(self, new: NewTask) -> Task:
+        """Store the task. The doors are rung before it is committed: their claim then joins the same commit."""
+        storing = asyncio.ensure_future(self.manager.submit([new]))
+        if new.delay_s <= 0:
+            self._signals.lane(LOCAL_LANE)
+        (stored,) = await storing
+        return stored
 
     async def blobs(self) -> BlobStore:
         """Where large arguments and results are; its folders are made when first needed."""

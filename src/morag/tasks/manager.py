@@ -131,7 +131,7 @@ class TaskManager:
     ) -> str:
         """Store a call of the task; its id, once it is durable. With `background_tasks` it starts after the response.
 
-        `delay`: seconds before it may start. `deadline`: seconds after which it ends as `timeout`, waiting or begun.
+        `delay`: seconds before it may start. `deadline`: seconds it may wait for its start, and as many from then on.
         The same `idempotency_key` of a user gives the same task for a day. Raises InvalidRequest for an unknown name
         and for arguments that do not fit or are not JSON, IdempotencyConflict, StorageFull.
         """
@@ -147,9 +147,7 @@ class TaskManager:
         )
         here = await self._here()
         new = await new_task(definition, args, kwargs, ticket, here.blobs)
-        if isinstance(here, Inline):
-            return (await here.submit(new)).id
-        (stored,) = await here.manager.submit([new])
+        stored = await here.submit(new)
         if background_tasks is not None and is_held and stored.id == new.id:
             background_tasks.add_task(Hold(partial(here.store.hasten, stored.id)).end)
         return stored.id

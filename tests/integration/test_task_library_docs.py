@@ -1,0 +1,71 @@
+"""The how-to page on embedding does what it says."""
+
+import asyncio
+import re
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "how-to" / "embed-the-task-manager.md"
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+class Socket:
+    """What a WebSocket handler was seen to send."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+
+    async def send_json(self, data: dict[str, Any]) -> None:
+        self.sent.append(data)
+
+
+@pytest.fixture
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The page's code as one module on disk, so that children find it."""
+    monkeypatch.setenv("MORAG_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    path = tmp_path / "embedded_page.py"
+    path.write_text("\n\n".join(PYTHON.findall(PAGE.read_text())))
+    module = types.ModuleType("embedded_page")
+    module.__file__ = str(path)
+    monkeypatch.setitem(sys.modules, "embedded_page", module)
+    exec(compile(path.read_text(), path, "exec"), module.__dict__)  # noqa: S102 - the page's own code
+    return module
+
+
+def test_the_application_of_the_page_works(page: Any) -> None:
+    with TestClient(page.app) as client:
+        task_id = client.post("/process", params={"resource_id": "r1"}).json()["task_id"]
+        until = time.monotonic() + 15
+        while (told := client.get(f"/api/tasks/{task_id}/status").json())["status"] != "success":
+            assert time.monotonic() < until
+        assert told["result"] == {"resource": "r1", "rating": 4.5}
+        assert client.post("/api/tasks/impressions/sync").status_code == 202
+
+
+def test_the_handler_of_the_page_tells_what_happens(page: Any) -> None:
+    socket = Socket()
+
+    async def listen() -> None:
+        async with page.tasks:
+            await page.listen(socket)
+
+    asyncio.run(listen())
+    assert socket.sent[-1] == {"status": "success", "result": {"resource": "r1", "user": "Student"}}
+
+
+async def test_the_test_of_the_page_passes(page: Any) -> None:
+    await page.test_rating()
+
+
+@pytest.mark.parametrize("page_of", sorted(DOCS.glob("how-to/*.md")), ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(page_of: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+\.md)", page_of.read_text()):
+        assert (page_of.parent / target).exists(), target
