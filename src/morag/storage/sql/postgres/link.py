@@ -29,7 +29,7 @@ _SERVER_SIDE = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
     "statement_timeout": "15s",
-    "lock_timeout": "10s",
+    "lock_timeout": "12s",
     # a client stopped in the middle keeps nobody waiting for ever, nor does one whose machine is gone
     "idle_in_transaction_session_timeout": "10s",
     "tcp_keepalives_idle": "30",
