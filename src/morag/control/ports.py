@@ -197,7 +197,10 @@ class DocumentStore(Protocol):
         ...
 
     async def remove(self, user_id: str, document_id: str) -> bool:
-        """Make a document invisible at once; whether there was one. Its points are for the sweep of the index."""
+        """Make a document invisible at once; whether there was one. Its points are for the sweep of the index.
+
+        Open tasks of the user that reserved its id were asked for before, so they are cancelled with it.
+        """
         ...
 
 

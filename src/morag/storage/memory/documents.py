@@ -1,6 +1,6 @@
 """Visible documents in memory: the `DocumentStore` of both planes."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from morag.control.ports import Clock
 from morag.domain.content import Generation, Publication, StoredDocument
@@ -12,6 +12,11 @@ class MemoryDocumentStore:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._shown: dict[tuple[str, str], StoredDocument] = {}
+        self._withdraw: Callable[[str, str], None] = lambda _user_id, _document_id: None
+
+    def on_remove(self, withdraw: Callable[[str, str], None]) -> None:
+        """Have `withdraw` called with user and id of each document that is removed."""
+        self._withdraw = withdraw
 
     async def document(self, user_id: str, document_id: str) -> StoredDocument | None:
         """The visible document, None if the user has none of that id."""
@@ -38,8 +43,11 @@ class MemoryDocumentStore:
         return min(same)[1] if same else None
 
     async def remove(self, user_id: str, document_id: str) -> bool:
-        """Make a document invisible at once; whether there was one."""
-        return self._shown.pop((user_id, document_id), None) is not None
+        """Make a document invisible at once and cancel ingests of it under way; whether there was one."""
+        if self._shown.pop((user_id, document_id), None) is None:
+            return False
+        self._withdraw(user_id, document_id)
+        return True
 
     async def every(self) -> AsyncIterator[StoredDocument]:
         """Every visible document of every user."""

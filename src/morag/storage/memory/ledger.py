@@ -107,17 +107,20 @@ class Ledger:
     def stand_in_lane(self, entry: Entry, *, ready_at: float, **changes: Any) -> None:
         """Let the task be pending, claimable from `ready_at` on."""
         entry.set(state=TaskState.PENDING, ready_at=ready_at, **changes)
-        entry.is_ready = ready_at <= self.clock.now()
-        if entry.is_ready:
-            self._signals.lane(entry.task.lane)
+        if ready_at <= self.clock.now():
+            self.ready(entry)
+
+    def ready(self, entry: Entry) -> None:
+        """Let claims find the pending task."""
+        entry.is_ready = True
+        self._signals.lane(entry.task.lane)
 
     def promote(self) -> None:
         """Let delayed tasks whose time has come be claimable."""
         for entry in self.entries.values():
             task = entry.task
             if task.state is TaskState.PENDING and not entry.is_ready and task.ready_at <= self.clock.now():
-                entry.is_ready = True
-                self._signals.lane(task.lane)
+                self.ready(entry)
 
     def end_attempt(
         self, entry: Entry, outcome: str, failure: Failure | None = None, decision: Decision | None = None
@@ -158,14 +161,22 @@ class Ledger:
         self.note_state(entry, reason="children_ended")
         return True
 
+    def withdraw(self, user_id: str, document_id: str) -> None:
+        """Cancel the user's ingests under way of a document that is removed: removing it came later."""
+        for entry in list(self.entries.values()):
+            taken = entry.new.reservation
+            if taken and (entry.task.user_id, taken.document_id) == (user_id, document_id):
+                self.close(entry, TaskState.CANCELLED)
+
     def overdue(self) -> list[Entry]:
-        """Open tasks past their deadline or their waiting limit."""
+        """Open tasks past their deadline or their waiting limit, by when that was."""
         now = self.clock.now()
-        return [entry for entry in self.entries.values() if (due := due_at(entry.task)) is not None and due <= now]
+        found = [(due, entry.task.id) for entry in self.entries.values() if (due := due_at(entry.task)) is not None]
+        return [self.entries[task_id] for due, task_id in sorted(found) if due <= now]
 
     def _tell_parent(self, entry: Entry) -> None:
         parent = self.entries.get(entry.task.parent_id or "")
-        if parent is None or parent.task.state is not TaskState.WAITING:
+        if parent is None or not parent.task.open_children:
             return
         parent.set(open_children=parent.task.open_children - 1)
         if parent.task.open_children <= 0:

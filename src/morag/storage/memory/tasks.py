@@ -30,6 +30,7 @@ class MemoryTaskStore:
         """Publish to `documents`; `boot_id` and `is_alive` tell which processes of this machine are gone."""
         self._documents = documents
         self._ledger = Ledger(clock, signals)
+        documents.on_remove(self._ledger.withdraw)
         self._shares = Shares()
         self._intake = Intake(self._ledger, documents)
         self._holding = Holding(self._ledger, documents)
@@ -206,7 +207,8 @@ class MemoryTaskStore:
         entry.set(infrastructure_losses=entry.task.infrastructure_losses + 1)
         if entry.task.infrastructure_losses > entry.task.budget.infrastructure:
             return self._ledger.close(entry, TaskState.FAILED, worn_out(entry.task))
-        self._ledger.stand_in_lane(entry, ready_at=entry.task.ready_at)
+        entry.set(state=TaskState.PENDING)
+        self._ledger.ready(entry)
         reason = "worker_gone" if is_gone else "lease_expired"
         self._ledger.note_state(entry, reason=reason, worker_id=entry.task.worker_id)
         return True

@@ -39,7 +39,7 @@ class Database:
         self._path = path
         self._engine = engine
         self.tasks = SqlTaskStore(engine, machine)
-        self.documents = SqlDocumentStore(engine)
+        self.documents = SqlDocumentStore(engine, machine)
         self.meta = SqlMeta(engine)
 
     async def backup(self, path: Path) -> None:

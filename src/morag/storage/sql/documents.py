@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from morag.domain.content import StoredDocument
 from morag.storage.sql import records
+from morag.storage.sql.ending import withdraw
 from morag.storage.sql.statements import documents as sql
-from morag.storage.sql.transaction import Transaction, Transactor
+from morag.storage.sql.transaction import Host, Transaction, Transactor
 
 PAGE = 200
 """Documents read at once when going through all of them."""
@@ -14,8 +15,9 @@ PAGE = 200
 class SqlDocumentStore:
     """What search sees. Documents appear by settlements; here they are read and removed."""
 
-    def __init__(self, engine: Transactor) -> None:
+    def __init__(self, engine: Transactor, host: Host) -> None:
         self._engine = engine
+        self._host = host
 
     async def document(self, user_id: str, document_id: str) -> StoredDocument | None:
         """The visible document, None if the user has none of that id."""
@@ -54,9 +56,16 @@ class SqlDocumentStore:
         return await self._engine.read(act)
 
     async def remove(self, user_id: str, document_id: str) -> bool:
-        """Make a document invisible at once; whether there was one."""
-        removed = await self._engine.write(lambda tx: tx.run(sql.REMOVE, user_id=user_id, document_id=document_id))
-        return removed > 0
+        """Make a document invisible at once and cancel ingests of it under way; whether there was one."""
+
+        def act(tx: Transaction) -> bool:
+            if tx.row(sql.GET, user_id=user_id, document_id=document_id) is None:
+                return False
+            # tasks before documents, as settlements take them
+            withdraw(tx, self._host.moment(tx), user_id, document_id)
+            return tx.run(sql.REMOVE, user_id=user_id, document_id=document_id) > 0
+
+        return await self._engine.write(act)
 
     async def every(self) -> AsyncIterator[StoredDocument]:
         """Every visible document of every user, page by page; what comes or goes meanwhile may be seen or not."""

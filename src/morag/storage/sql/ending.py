@@ -18,6 +18,12 @@ def cancel(tx: Transaction, at: Moment, task_id: str, user_id: str) -> Task | No
     return records.task(row) if row else None
 
 
+def withdraw(tx: Transaction, at: Moment, user_id: str, document_id: str) -> None:
+    """Cancel the user's ingests under way of a document that is removed: removing it came later."""
+    for (task_id,) in tx.rows(sql.UNDER_WAY, user_id=user_id, document_id=document_id):
+        close(tx, at, task_id, TaskState.CANCELLED)
+
+
 def close(tx: Transaction, at: Moment, task_id: str, state: TaskState, failure: Failure | None = None) -> bool:
     """End an open task whoever holds it: its fence moves on, its open descendants are cancelled, its parent told."""
     told = records.dump_record(failure)

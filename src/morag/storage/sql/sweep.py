@@ -130,7 +130,7 @@ def _time_out(tx: Transaction, at: Moment, task_id: str) -> bool:
 
 
 def _free(tx: Transaction, at: Moment, held: _Held) -> bool:
-    queue = tx.row(sql.FREE, id=held.task_id, fence=held.fence)
+    queue = tx.row(sql.FREE, id=held.task_id, fence=held.fence, now=at.now)
     if queue is None:
         return False
     tx.run(sql.CLOSE_ATTEMPT, id=held.task_id, now=at.now, outcome="released", failure=None)

@@ -50,7 +50,7 @@ class PostgresDatabase:
     def __init__(self, engine: PostgresEngine, member: Member) -> None:
         self._engine = engine
         self.tasks = SqlTaskStore(engine, member)
-        self.documents = SqlDocumentStore(engine)
+        self.documents = SqlDocumentStore(engine, member)
         self.meta = SqlMeta(engine)
 
     async def backup(self, path: Path) -> None:

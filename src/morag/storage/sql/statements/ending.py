@@ -22,7 +22,7 @@ WHERE EXISTS (SELECT 1 FROM tasks WHERE tasks.id = tree.id AND tasks.finished_at
 """
 
 CHILD_ENDED = """
-UPDATE tasks SET open_children = open_children - 1 WHERE id = :id AND state = 'waiting' RETURNING open_children
+UPDATE tasks SET open_children = open_children - 1 WHERE id = :id AND open_children > 0 RETURNING open_children
 """
 
 RESUME = """
@@ -39,7 +39,8 @@ RETURNING lane, namespace, user_id, worker_id, infrastructure_losses > infrastru
 """
 
 FREE = """
-UPDATE tasks SET state = 'pending', is_ready = 1, worker_id = NULL, claim_id = NULL, lease_until = NULL
+UPDATE tasks SET
+    state = 'pending', is_ready = 1, ready_at = :now, worker_id = NULL, claim_id = NULL, lease_until = NULL
 WHERE id = :id AND fence = :fence AND state = 'running'
 RETURNING lane, namespace, user_id
 """
@@ -55,7 +56,13 @@ SELECT id, fence, worker_id, worker_boot, worker_pid, worker_pid_started,
 FROM tasks WHERE state = 'running'
 """
 
-OVERDUE = "SELECT id FROM tasks WHERE due_at IS NOT NULL AND due_at <= :now ORDER BY due_at LIMIT :limit"
+UNDER_WAY = """
+SELECT id FROM tasks
+WHERE user_id = :user_id AND reserved_document_id = :document_id AND finished_at IS NULL
+ORDER BY id
+"""
+
+OVERDUE = "SELECT id FROM tasks WHERE due_at IS NOT NULL AND due_at <= :now ORDER BY due_at, id LIMIT :limit"
 
 FORGOTTEN = """
 SELECT id FROM tasks AS parent
