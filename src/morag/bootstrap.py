@@ -296,3 +296,8 @@ async def standalone(settings: Settings) -> AsyncGenerator[Standalone]:
         blobs = FolderBlobStore(folder / "blobs", min_free_bytes=settings.min_free_bytes)
         fetcher = GuardedFetcher(blobs, allow=settings.fetch_allow, max_bytes=settings.max_upload_bytes)
         yield Standalone(fetcher=fetcher, blobs=blobs, folder=folder)
+
+
+def embedding_model(settings: Settings) -> str:
+    """Name and version of what would make the vectors here. Raises Unavailable if its files are not there."""
+    return LocalEmbedder(settings.embedding_model).model

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from morag.bootstrap import embedding_model
 from morag.cli.client import client_of
 from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json, table
@@ -18,7 +19,6 @@ from morag.domain.errors import MoragError
 from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.registry import FORMATS, available, install_command, missing
 from morag.pipeline.conversion.speech_models import choose
-from morag.pipeline.ingestion.embedders.local import LocalEmbedder
 from morag.settings import GIB, Settings, unused_notes
 from morag.worker.sandbox.probe import describe, probe
 
@@ -139,7 +139,7 @@ def _models(settings: Settings) -> list[Check]:
     """Those that the settings name: without the one no server starts, without the other no speech is heard."""
     checks: list[Check] = []
     try:
-        checks.append(Check(name="embedding", verdict="ok", told=LocalEmbedder(settings.embedding_model).model))
+        checks.append(Check(name="embedding", verdict="ok", told=embedding_model(settings)))
     except MoragError as error:
         checks.append(Check(name="embedding", verdict="bad", told=error.message, hint=error.hint))
     try:
