@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 PROGRAM = Path(__file__).parent / "apps" / "speaking.py"
@@ -99,6 +100,16 @@ def test_a_living_sibling_takes_over_what_a_killed_process_ran(start: Start, tmp
     assert until(lambda: counted(tmp_path, query, str(sibling.pid)) == 20) < 3
     until(lambda: counted(tmp_path, ENDED, "sleep") == 20)
     assert Counter(told(tmp_path)) == Counter(f"slept-{n}" for n in range(20))
+
+
+def test_a_child_ends_with_its_process(start: Start, tmp_path: Path) -> None:
+    process = start("submit-heavy")
+    ready(process)
+    until(lambda: len(told(tmp_path)) == 1)
+    child = int(told(tmp_path)[0])
+    process.kill()
+    process.wait(10)
+    assert until(lambda: not psutil.pid_exists(child)) < 2
 
 
 def test_two_processes_share_the_work_of_one_file(start: Start, tmp_path: Path) -> None:

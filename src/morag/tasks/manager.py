@@ -16,7 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from morag.control.tasks.definitions import Nature, Registry, Terms, define
-from morag.control.tasks.schedules import Every
+from morag.control.tasks.schedules import schedule_of
 from morag.domain.errors import NotFound
 from morag.domain.history import Event
 from morag.domain.task import Priority, Task, TaskState
@@ -92,12 +92,13 @@ class TaskManager:
         priority: Priority | PriorityName = Priority.NORMAL,
         trigger: str | None = None,
         every: float | None = None,
+        cron: str | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Register the function below; it stays an ordinary function. Raises InvalidRequest, Conflict.
 
         `retries=n` is n + 1 attempts; the pause before the first retry is `backoff_s`, doubled each time, with jitter.
         `timeout_s`: running time of one attempt. `heavy`: run it in a child process. `trigger`: the path under
-        /api/tasks/ that starts it. `every`: seconds between scheduled runs.
+        /api/tasks/ that starts it. `every`: seconds between scheduled runs; `cron`: their times in UTC.
         """
         terms = Terms(
             name=name,
@@ -107,7 +108,7 @@ class TaskManager:
             heavy=heavy,
             priority=priority_of(priority),
             trigger=trigger,
-            schedule=None if every is None else Every(every),
+            schedule=schedule_of(every, cron),
         )
 
         def register(function: Callable[P, R]) -> Callable[P, R]:

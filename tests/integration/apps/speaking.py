@@ -185,6 +185,8 @@ async def main(command: str) -> None:
             result = await tasks.wait(await tasks.submit(*call), 20)
             sys.stdout.write(f"{result.status} {result.result}")
             return
+        if command == "submit-heavy":
+            await tasks.submit(sleep_in_child)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

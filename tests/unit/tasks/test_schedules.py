@@ -1,9 +1,11 @@
 from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.util import find_spec
 
 import pytest
 
-from morag.control.tasks.schedules import LOOK_S, Every, Scheduler
-from morag.domain.errors import Unavailable
+from morag.control.tasks.schedules import LOOK_S, Cron, Every, Scheduler, schedule_of
+from morag.domain.errors import InvalidRequest, Unavailable
 
 
 @dataclass
@@ -31,6 +33,45 @@ class Submitted:
 def test_ticks_are_multiples_of_the_period() -> None:
     every = Every(60)
     assert (every.last(119.0), every.last(120.0), every.next(119.0), every.next(120.0)) == (60, 120, 120, 180)
+
+
+needs_cronsim = pytest.mark.skipif(find_spec("cronsim") is None, reason="cronsim is not installed")
+
+
+def at(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+@needs_cronsim
+@pytest.mark.parametrize(
+    ("expression", "now", "last", "following"),
+    [
+        ("30 3 * * *", "2026-01-01T03:29:59Z", "2025-12-31T03:30:00Z", "2026-01-01T03:30:00Z"),
+        ("30 3 * * *", "2026-01-01T03:30:00Z", "2026-01-01T03:30:00Z", "2026-01-02T03:30:00Z"),
+        ("*/15 * * * *", "2026-01-01T10:07:00.5Z", "2026-01-01T10:00:00Z", "2026-01-01T10:15:00Z"),
+        ("0 0 29 2 *", "2026-06-01T00:00:00Z", "2024-02-29T00:00:00Z", "2028-02-29T00:00:00Z"),
+        ("0 9 * * MON", "2026-11-22T12:00:00Z", "2026-11-16T09:00:00Z", "2026-11-23T09:00:00Z"),
+    ],
+)
+def test_cron_times_are_in_utc(expression: str, now: str, last: str, following: str) -> None:
+    cron = Cron(expression)
+    assert (cron.last(at(now)), cron.next(at(now))) == (at(last), at(following))
+
+
+@needs_cronsim
+@pytest.mark.parametrize("expression", ["", "often", "61 * * * *", "* * * *", "0 0 31 2 *"])
+def test_what_is_no_cron_expression_is_refused(expression: str) -> None:
+    with pytest.raises(InvalidRequest, match="no schedule"):
+        Cron(expression)
+
+
+@needs_cronsim
+def test_a_task_has_one_schedule() -> None:
+    assert schedule_of(None, None) is None
+    assert schedule_of(5, None) == Every(5)
+    assert schedule_of(None, "* * * * *") == Cron("* * * * *")
+    with pytest.raises(InvalidRequest):
+        schedule_of(5, "* * * * *")
 
 
 async def test_a_tick_is_submitted_once_and_none_for_the_time_before() -> None:

@@ -7,10 +7,11 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from morag.control.ports import Clock
-from morag.domain.errors import InvalidRequest, StorageFull, Unavailable
+from morag.domain.errors import InvalidRequest, StartupError, StorageFull, Unavailable
 from morag.telemetry import log
 
 LOOK_S = 1.0
@@ -50,6 +51,51 @@ class Every:
     def next(self, now: float) -> float:
         """The next multiple of the period."""
         return (math.floor(now / self.period_s) + 1) * self.period_s
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """By a cron expression of five fields, in UTC."""
+
+    expression: str
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest for an expression that is none, or that never comes; StartupError without cronsim."""
+        try:
+            from cronsim import CronSimError  # noqa: PLC0415 - for those who ask for cron
+        except ImportError:
+            raise StartupError("cron= needs the package cronsim.", hint="`pip install cronsim`, or every=.") from None
+        try:
+            self.next(0.0)
+        except (CronSimError, StopIteration) as error:
+            raise InvalidRequest(
+                f"cron={self.expression!r} is no schedule: {error or 'it never comes'}.",
+                code="bad_schedule",
+                hint="Five fields, as in `30 3 * * *`: minute, hour, day of month, month, day of week.",
+            ) from None
+
+    def last(self, now: float) -> float:
+        """The latest time at or before `now`."""
+        # backwards means strictly before, and whole seconds
+        return self._first(math.floor(now) + 1, is_backwards=True)
+
+    def next(self, now: float) -> float:
+        """The first time after `now`."""
+        return self._first(math.floor(now), is_backwards=False)
+
+    def _first(self, seconds: int, *, is_backwards: bool) -> float:
+        from cronsim import CronSim  # noqa: PLC0415 - as above
+
+        return next(CronSim(self.expression, datetime.fromtimestamp(seconds, UTC), reverse=is_backwards)).timestamp()
+
+
+def schedule_of(every: float | None, cron: str | None) -> Schedule | None:
+    """The schedule that was asked for. Raises InvalidRequest."""
+    if every is not None and cron is not None:
+        raise InvalidRequest("A task has one schedule.", code="bad_schedule", hint="Give every or cron, not both.")
+    if cron is not None:
+        return Cron(cron)
+    return None if every is None else Every(every)
 
 
 Scheduled = Callable[[], Iterable[tuple[str, Schedule]]]
