@@ -28,7 +28,7 @@ from morag.pipeline.ingestion.sweep import IndexSweep
 from morag.pipeline.library import Library
 from morag.pipeline.ports import ReportProgress
 from morag.pipeline.search import Searcher
-from morag.settings import Settings, unused_notes
+from morag.settings import Settings, check_executor, unused_notes
 from morag.storage.backup import copy_blobs, make_room
 from morag.storage.blobs import FolderBlobStore
 from morag.storage.fetching.fetcher import GuardedFetcher
@@ -109,6 +109,7 @@ class System:
 @asynccontextmanager
 async def opened(settings: Settings) -> AsyncGenerator[Parts]:
     """Lock and open the data folder, migrate it, free what a dead server held. Raises StartupError."""
+    check_executor()
     with DataFolder.lock(settings.data_dir, boot_id=boot_id()):
         folder = settings.data_dir
         signals = LocalSignals()

@@ -4,7 +4,7 @@ import pytest
 
 from morag.domain.content import ContentType
 from morag.domain.errors import StartupError
-from morag.settings import UNUSED, Settings, load, unused_notes
+from morag.settings import UNUSED, Settings, check_executor, load, unused_notes
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/settings.md"
 
@@ -13,6 +13,15 @@ def test_a_bad_value_is_refused_with_the_name_of_its_variable(monkeypatch: pytes
     monkeypatch.setenv("MORAG_PORT", "eighty")
     with pytest.raises(StartupError, match="MORAG_PORT"):
         load()
+
+
+def test_an_executor_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for fine in ("", "background"):
+        monkeypatch.setenv("TASK_EXECUTOR", fine)
+        check_executor()
+    monkeypatch.setenv("TASK_EXECUTOR", "hybrid")
+    with pytest.raises(StartupError, match="TASK_EXECUTOR"):
+        check_executor()
 
 
 def test_a_refusal_does_not_repeat_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
