@@ -13,10 +13,12 @@ import docx
 import openpyxl
 import pptx
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from pptx.util import Inches
 from reportlab.lib import colors
 from reportlab.lib.pdfencrypt import StandardEncryption
 from reportlab.lib.styles import getSampleStyleSheet
+from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, PageBreak, Paragraph, SimpleDocTemplate, Table
 
@@ -559,8 +561,7 @@ def test_archive_that_inflates_is_refused(converted: Convert) -> None:
     [
         (
             "a.srt",
-            "1\r\n00:00:01,000 --> 00:00:03,500\r\n<i>High</i> tide.\r\n\r\n"
-            "2\r\n00:01:00,000 --> 00:01:02,000\r\nLow.\r\n",
+            "1\r\n00:00:01,000 --> 00:00:03,500\r\n<i>High</i> tide.\r\n\r\n2\r\n00:01:00,000 --> 00:01:02,000\r\nLow.",
         ),
         ("a.vtt", "WEBVTT\n\n00:01.000 --> 00:03.500 align:start\nHigh tide.\n\nx\n01:00.000 --> 01:02.000\nLow.\n"),
     ],
@@ -596,3 +597,57 @@ def test_notebook_keeps_its_language_and_what_it_printed(converted: Convert) -> 
     assert converted(json.dumps(book).encode(), "a.ipynb").markdown == (
         "# Tides\n\nHigh.\n\n```python\n1 + 1\n```\n\n```\n2\n```\n\n```python\nx\n```\n\n```\nNameError: x\n```\n"
     )
+
+
+def test_page_nested_deeper_than_its_parser_goes_gives_its_words(converted: Convert) -> None:
+    deep = b"<html><body><script>no</script>" + b"<div>" * 100_000 + b"the words" + b"</div>" * 100_000
+    assert converted(deep, "deep.html").markdown == "the words\n"
+
+
+def test_text_with_zeros_strewn_in_is_read(converted: Convert) -> None:
+    assert converted(b"High\0 tide\0 at noon.\n" * 3, "log.txt").markdown.startswith("High tide at noon.")
+
+
+@pytest.mark.parametrize("name", ["a.doc", "a.xls", "a.ppt", "a.msg"])
+def test_old_office_file_that_was_cut_off_says_so(converted: Convert, name: str) -> None:
+    head = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 22 + b"\x09\0" + b"\0" * 16 + b"\xff\0\0\0" + b"\0" * 460
+    with pytest.raises(ConversionError, match="cut off"):
+        converted(head, name)
+
+
+def test_document_without_text_says_so(converted: Convert) -> None:
+    assert converted(b" \n\n ", "blank.txt").metadata["note"] == "No text was found."
+
+
+def picture_of_text(lines: int) -> io.BytesIO:
+    picture = Image.new("RGB", (1000, 60 + 50 * lines), "white")
+    drawn = ImageDraw.Draw(picture)
+    for at in range(lines):
+        text = f"Scanned line {at} of the harbour ledger"
+        drawn.text((40, 40 + 50 * at), text, fill="black", font=ImageFont.load_default(32))
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream
+
+
+def test_picture_of_text_on_a_page_with_text_is_read_where_it_stands(converted: Convert) -> None:
+    stream = io.BytesIO()
+    canvas: Any = Canvas(stream)  # its pictures are not typed
+    canvas.drawString(60, 780, "These words stand above the picture.")
+    canvas.drawImage(ImageReader(picture_of_text(4)), 60, 500, 460, 120)
+    canvas.drawString(60, 400, "These words stand below the picture.")
+    canvas.save()
+    text = converted(stream.getvalue(), "mixed.pdf").markdown
+    assert text.index("above the picture") < text.index("Scanned line 2") < text.index("below the picture")
+    assert "Scanned" not in converted(stream.getvalue(), "mixed.pdf", options={"ocr": "never"}).markdown
+
+
+def test_office_file_with_a_password_opens_with_it_only(converted: Convert) -> None:
+    office: Any = pytest.importorskip("msoffcrypto.format.ooxml")
+    stream = io.BytesIO()
+    office.OOXMLFile(io.BytesIO(word())).encrypt("open sesame", stream)
+    assert "# " in converted(stream.getvalue(), "a.docx", options={"password": "open sesame"}).markdown
+    for options in ({}, {"password": "wrong"}):
+        with pytest.raises(ConversionError) as caught:
+            converted(stream.getvalue(), "a.docx", options=options)
+        assert caught.value.code == "encrypted"

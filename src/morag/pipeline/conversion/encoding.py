@@ -33,9 +33,9 @@ def _decode(raw: bytes) -> tuple[str, str]:
 
 
 def _plain_guesses(raw: bytes) -> list[str]:
-    """Encodings that show themselves: zeros in every other byte are UTF-16."""
+    """Encodings that show themselves: zeros in every other byte are UTF-16, a few strewn in are not."""
     head = raw[:4096]
-    if b"\0" not in head:
+    if b"\0" not in head or max(head[0::2].count(0), head[1::2].count(0)) * 3 < len(head[0::2]):
         return ["utf-8"]
     return ["utf-16-be", "utf-8"] if head[0::2].count(0) > head[1::2].count(0) else ["utf-16-le", "utf-8"]
 

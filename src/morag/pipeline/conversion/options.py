@@ -25,7 +25,7 @@ class Option:
         return not self.choices or value in self.choices
 
 
-_PASSWORD = Option(name="password", kind=str, meaning="opens an encrypted PDF")
+_PASSWORD = Option(name="password", kind=str, meaning="opens an encrypted PDF, DOCX, PPTX or XLSX")
 _OCR = Option(
     name="ocr",
     kind=str,

@@ -71,7 +71,9 @@ def convert(given: ConversionInput, report: ReportProgress) -> Document:
     _demand(entry)
     report(0.0, "processing", f"reading {entry.name}")
     document = _load(entry).convert(given, report)
-    return replace(document, title=_title(document, given.filename), content_type=given.detected.content_type)
+    metadata = document.metadata if document.markdown.strip() else {"note": "No text was found.", **document.metadata}
+    title = _title(document, given.filename)
+    return replace(document, title=title, content_type=given.detected.content_type, metadata=metadata)
 
 
 def _demand(entry: Format) -> None:

@@ -172,6 +172,12 @@ def _ole_kind(path: Path, head: bytes, extension: str) -> str | None:
         with path.open("rb") as stream:
             stream.seek((first + 1) << shift)
             directory = stream.read(65_536)
+    if not directory:
+        raise ConversionError(
+            "The file is cut off: its table of contents is missing.",
+            code="broken_file",
+            hint="Open it in the program that made it, save it again, and send that.",
+        )
     seen = head + directory
     if "EncryptedPackage".encode("utf-16-le") in seen:
         return _OOXML_BY_EXTENSION.get(extension, _OOXML_BY_EXTENSION["docx"])

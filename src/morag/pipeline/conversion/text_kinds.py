@@ -39,7 +39,8 @@ def text_of(head: bytes) -> str | None:
         if head.startswith(mark):
             return head[len(mark) :].decode(encoding, errors="replace")
     if b"\0" in head:
-        return _utf16(head)
+        wide = _utf16(head)
+        return _without_zeros(head) if wide is None else wide
     try:
         return head.decode()
     except UnicodeDecodeError as error:
@@ -47,6 +48,17 @@ def text_of(head: bytes) -> str | None:
             return head[: error.start].decode()
     control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
     return head.decode("latin-1") if control * 200 <= len(head) else None
+
+
+def _without_zeros(head: bytes) -> str | None:
+    """Text with zeros strewn in, as broken programs write it: nothing else in it may be odd."""
+    if head.count(0) * 4 > len(head):
+        return None
+    try:
+        text = head.replace(b"\0", b"").decode()
+    except UnicodeDecodeError:
+        return None
+    return None if any(ord(char) < 32 and char not in "\t\n\r\f" for char in text) else text
 
 
 def _utf16(head: bytes) -> str | None:

@@ -1,6 +1,7 @@
 """HTML as a whole to Markdown; for pages, and for mail bodies."""
 
 import re
+from html import unescape
 
 from lxml import etree
 from lxml.html import HtmlElement, HTMLParser, document_fromstring
@@ -11,6 +12,8 @@ from morag.pipeline.conversion.sources import broken
 
 _CHARSET = re.compile(rb"<meta[^>]{0,200}?charset=[\"']?\s*([\w.:-]{2,40})", re.IGNORECASE)
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
+_UNSEEN = re.compile(r"<!--.*?-->|<(script|style|template)\b.*?</\1\s*>", re.IGNORECASE | re.DOTALL)
+_TAGS = re.compile(r"<[^<>]{1,2000}>")
 _BLANKS = re.compile(r"\n{3,}")
 _MAX_DEPTH = 250
 """Elements nested deeper than this are no page that a person wrote, and readers that recurse crash on them."""
@@ -37,6 +40,13 @@ def tree_of(page: str, url: str | None) -> HtmlElement:
     if url is not None:
         tree.make_links_absolute(url, handle_failures="ignore")
     return tree
+
+
+def words_of(page: str) -> str:
+    """The words of a page's source that no reader gets through, as when it is nested 10,000 deep."""
+    text = _TAGS.sub("\n", _UNSEEN.sub("\n", page))
+    lines = (one_line(line) for line in unescape(text).splitlines())
+    return escape("\n\n".join(line for line in lines if line))
 
 
 def bare_text(tree: HtmlElement) -> str:

@@ -6,7 +6,7 @@ from lxml.html import HtmlElement
 
 from morag.domain.content import ContentType, Document
 from morag.domain.json import JsonObject
-from morag.pipeline.conversion.converters.html import is_too_deep, text_of_page, tree_of, whole_page
+from morag.pipeline.conversion.converters.html import is_too_deep, text_of_page, tree_of, whole_page, words_of
 from morag.pipeline.conversion.markdown import MarkdownBuilder, one_line
 from morag.pipeline.conversion.sources import file_of
 from morag.pipeline.ports import ConversionInput, ReportProgress
@@ -31,7 +31,8 @@ class WebConverter:
     def convert(self, given: ConversionInput, report: ReportProgress) -> Document:
         """The document. Raises ConversionError: `broken_file`."""
         report(0.1, "processing", "reading the page")
-        tree = tree_of(text_of_page(file_of(given).read_bytes()), given.url)
+        page = text_of_page(file_of(given).read_bytes())
+        tree = tree_of(page, given.url)
         is_document = given.detected.content_type is ContentType.DOCUMENT
         found = _NOTHING if is_too_deep(tree) else _main_text(tree, given.url)
         report(0.6, "processing", "writing Markdown")
@@ -40,7 +41,7 @@ class WebConverter:
         else:
             markdown, extraction = _under_title(found, tree), "main_text"
         builder = MarkdownBuilder()
-        builder.markdown(markdown)
+        builder.markdown(markdown or words_of(page))
         return builder.document(
             content_type=given.detected.content_type,
             media_type=given.detected.media_type,

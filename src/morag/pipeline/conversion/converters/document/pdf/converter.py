@@ -3,6 +3,7 @@
 import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,12 @@ from morag.domain.content import Document, Place
 from morag.domain.errors import ConversionError
 from morag.domain.json import JsonObject
 from morag.pipeline.conversion.converters.document.pdf.page_reader import PageReader
-from morag.pipeline.conversion.converters.document.pdf.scanned import can_read_pictures, read_page
+from morag.pipeline.conversion.converters.document.pdf.scanned import (
+    can_read_pictures,
+    lines_in_pictures,
+    may_show_text,
+    read_page,
+)
 from morag.pipeline.conversion.layout.blocks import Block, blocks_of, left_out
 from morag.pipeline.conversion.layout.geometry import PageText
 from morag.pipeline.conversion.layout.looks import Looks, looks_of
@@ -27,6 +33,8 @@ _EMPTY = re.compile(r"|\(?(?:anonymous|unspecified|unknown|none)\)?", re.IGNOREC
 _DIGITS = re.compile(r"\d+")
 _MOST_KEPT = 20
 """Headers and footers told in the metadata; those that differ in their numbers only count as one."""
+_MOST_PICTURES = 40
+"""Pictures on pages with text that are read in one document, at up to a second each."""
 _LEAST_TEXT = 10
 """Letters under which a page counts as one without text."""
 
@@ -63,6 +71,7 @@ class _Run:
         self._can_ocr = ocr != "never" and can_read_pictures()
         self._read_as_pictures: list[int] = []
         self._unread: list[int] = []
+        self._pictures_left = _MOST_PICTURES
         self._furniture: dict[str, str] = {}
         kept = _sampled(len(pdf))
         self._pages = {number: self._read(number) for number in kept} if ocr != "always" else {}
@@ -75,10 +84,21 @@ class _Run:
             self._add_picture(number)
             if self._can_ocr:
                 return
+        page = self._with_pictures(page, number)
         for line in left_out(page, self._looks)[: _MOST_KEPT - len(self._furniture)]:
             self._furniture.setdefault(_DIGITS.sub("#", line.text), line.text)
         for block in blocks_of(page, self._looks):
             self._add(block, Place(page=number, bbox=_shares(block, page)))
+
+    def _with_pictures(self, page: PageText, number: int) -> PageText:
+        """The page and, if it may be read, the text in its pictures."""
+        boxes = may_show_text(page) if self._can_ocr and self._pictures_left > 0 else []
+        if not boxes:
+            return page
+        boxes = boxes[: self._pictures_left]
+        self._pictures_left -= len(boxes)
+        read = list(lines_in_pictures(self._pdf, number, page, boxes, self._looks.body))
+        return replace(page, lines=[*page.lines, *read])
 
     def _add(self, block: Block, place: Place) -> None:
         if block.level:
