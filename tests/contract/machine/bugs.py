@@ -1,0 +1,165 @@
+"""Bugs to plant, each a small change at run time in one store, that the machine has to find."""
+
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from morag.domain.task import Answer, TaskState
+from morag.domain.transitions import refused
+from morag.storage.memory import holding as memory_holding
+from morag.storage.memory.claiming import Shares
+from morag.storage.memory.intake import Intake
+from morag.storage.memory.ledger import Entry, Ledger
+from morag.storage.sql import documents as sql_documents
+from morag.storage.sql import ending as sql_ending
+from morag.storage.sql import holding as sql_holding
+from morag.storage.sql.database import Machine
+from morag.storage.sql.statements import claim, documents, ending, holding, intake
+from morag.storage.sql.transaction import Moment, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """`plant` is a context in which the store has it."""
+
+    name: str
+    store: str
+    plant: Callable[[], AbstractContextManager[None]]
+    is_quick: bool = True
+    """Whether it is found in seconds; the others take `chaos/planted_bugs.py`."""
+
+
+@contextmanager
+def _swap(owner: Any, name: str, planted: object) -> Generator[None]:
+    sound = getattr(owner, name)
+    setattr(owner, name, planted)
+    try:
+        yield
+    finally:
+        setattr(owner, name, sound)
+
+
+def _sql(name: str, module: Any, statement: str, old: str, new: str, *, is_quick: bool = True) -> Bug:
+    """A bug that is another text in a statement."""
+
+    def plant() -> AbstractContextManager[None]:
+        sound = getattr(module, statement)
+        assert old in sound, f"{statement} does not say {old!r} any more"
+        return _swap(module, statement, sound.replace(old, new))
+
+    return Bug(name, "sqlite", plant, is_quick)
+
+
+def _code(name: str, store: str, owner: Any, attribute: str, planted: object, *, is_quick: bool = True) -> Bug:
+    """A bug that is another function."""
+    return Bug(name, store, lambda: _swap(owner, attribute, planted), is_quick)
+
+
+def _nothing(*_arguments: object, **_more: object) -> None:
+    """What a forgotten call does."""
+
+
+def _most_urgent(_shares: Shares, _queue: object, waiting: list[Entry]) -> Entry:
+    return min(waiting, key=lambda entry: (entry.rank, entry.task.id))
+
+
+def _by_the_wall(machine: Machine, _tx: Transaction) -> Moment:
+    now = machine.clock.now()
+    return Moment(now=now, monotonic=now, boot_id=machine.boot_id)
+
+
+def _forgetful(state: TaskState | None, *, is_known: bool = False) -> Answer:
+    del is_known
+    return refused(state)
+
+
+def _impatient(ledger: Ledger) -> None:
+    for entry in ledger.entries.values():
+        if entry.task.state is TaskState.PENDING and not entry.is_ready:
+            ledger.ready(entry)
+
+
+def _held_by_fence(entry: Entry, fence: int) -> bool:
+    return entry.task.fence == fence
+
+
+def _held_by_anyone(entry: Entry, _fence: int) -> bool:
+    return entry.is_running or entry.lapsed
+
+
+FENCE = "AND fence = :fence "
+HELD = "(state = 'running' OR lapsed = 1)"
+
+BUGS = (
+    _sql("settle without a fence check", holding, "END", FENCE, ""),
+    _sql("extend without a fence check", holding, "RENEW", FENCE, "", is_quick=False),
+    _sql("park without a fence check", holding, "PARK", FENCE, ""),
+    _sql("release without a fence check", holding, "RETRY", FENCE, "", is_quick=False),
+    _sql("late settle overwrites an end", holding, "END", HELD, "1 = 1"),
+    _sql(
+        "loss charged though the holder is back",
+        holding,
+        "RECOVER",
+        "infrastructure_losses - 1",
+        "infrastructure_losses",
+        is_quick=False,
+    ),
+    _sql("grant under the old fence", claim, "GRANT", "fence = fence + 1", "fence = fence"),
+    _sql("claim before the time", claim, "PROMOTE_DUE", "AND ready_at <= :now", ""),
+    _sql("claim id of another worker", claim, "HELD_BY_CLAIM", " AND worker_id = :worker_id", ""),
+    _sql("user served without a charge", claim, "CHARGE", "pass = :pass, last_grant = :last_grant", "pass = pass"),
+    _sql(
+        "lost wake-up of the last child",
+        ending,
+        "CHILD_ENDED",
+        "RETURNING open_children",
+        "RETURNING open_children + 1",
+    ),
+    _sql("ended child counted twice", ending, "CHILD_ENDED", "open_children - 1", "open_children - 2"),
+    _sql("resumed parent queues at the end", ending, "RESUME", ", rank = rank % 16", "", is_quick=False),
+    _sql(
+        "cancel misses a child", ending, "OPEN_DESCENDANTS", "finished_at IS NULL)\n", "finished_at IS NULL)\nLIMIT 1\n"
+    ),
+    _sql("cancel leaves the fence", ending, "CLOSE", "THEN 1 ELSE 0", "THEN 0 ELSE 0"),
+    _sql("expiry moves the fence", ending, "LAPSE", "lapsed = 1,", "lapsed = 1, fence = fence + 1,"),
+    _sql(
+        "expiry of a lease renewed meanwhile",
+        ending,
+        "LAPSE",
+        "lease_until <= :monotonic",
+        "lease_until > 0",
+        is_quick=False,
+    ),
+    _sql(
+        "deadline of a task that has more time meanwhile",
+        ending,
+        "IS_OVERDUE",
+        " AND due_at <= :now",
+        "",
+        is_quick=False,
+    ),
+    _sql("key of another user", intake, "FIND_KEY", "user_id = :user_id AND ", ""),
+    _sql("reservation not given back", intake, "IS_DOCUMENT_TAKEN", " AND finished_at IS NULL", "", is_quick=False),
+    _sql("gap in the log", intake, "APPEND_EVENT", "+ 1", "+ 2"),
+    _sql(
+        "older document replaces a newer one",
+        documents,
+        "PUBLISH",
+        "WHERE documents.task_id <= excluded.task_id",
+        "",
+        is_quick=False,
+    ),
+    _code("deleted document comes back", "sqlite", sql_documents, "withdraw", _nothing),
+    _code("doorbell of a resumed parent not rung", "sqlite", sql_ending, "stand_in_lane", _nothing),
+    _code("duplicate settle counts as lost", "sqlite", sql_holding, "refused", _forgetful),
+    _code("leases by the wall clock", "sqlite", Machine, "moment", _by_the_wall, is_quick=False),
+    _code("settle without a fence check", "memory", Entry, "is_held", _held_by_anyone),
+    _code("late settle overwrites an end", "memory", Entry, "is_held", _held_by_fence),
+    _code("priority across users", "memory", Shares, "fairest", _most_urgent),
+    _code("lost wake-up of the last child", "memory", Ledger, "_tell_parent", _nothing),
+    _code("claim before the time", "memory", Ledger, "promote", _impatient),
+    _code("document taken twice", "memory", Intake, "_check_reservation", _nothing),
+    _code("deleted document comes back", "memory", Ledger, "withdraw", _nothing),
+    _code("duplicate settle counts as lost", "memory", memory_holding, "refused", _forgetful),
+)
