@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import URLError
@@ -70,7 +70,7 @@ def median_s(work: Callable[[], None]) -> float:
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server() -> Generator[str]:
     """The address of a server on a fresh data folder."""
     with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -108,10 +108,8 @@ def main() -> None:
             whole = median_s(lambda path=path: posted(base, path))
             more = (whole - alone) * 1000
             is_met = whole <= 1.05 * alone if alone > SLOW_S else more <= 30
-            print(
-                f"{path.name[:24]:24} {alone * 1000:7.1f}ms {whole * 1000:7.1f}ms {more:+7.1f}ms {whole / alone:6.2f}   "
-                f"{'met' if is_met else 'missed'}"
-            )
+            figures = f"{alone * 1000:7.1f}ms {whole * 1000:7.1f}ms {more:+7.1f}ms {whole / alone:6.2f}"
+            print(f"{path.name[:24]:24} {figures}   {'met' if is_met else 'missed'}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Reading order: columns of running text are read one after the other, everything else row by row."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from statistics import median
 
 from morag.pipeline.conversion.layout.geometry import Box, Line
@@ -44,7 +45,16 @@ def in_columns(lines: Sequence[Line], depth: int = 0) -> Iterator[list[Line]]:
 
 
 def _gutter_if_any(lines: Sequence[Line], depth: int) -> float | None:
-    return _gutter(lines) if depth < _MAX_DEPTH and len(lines) >= 2 * _LEAST_LINES else None
+    if depth >= _MAX_DEPTH or len(lines) < 2 * _LEAST_LINES or not _have_neighbours(lines):
+        return None
+    return _gutter(lines)
+
+
+def _have_neighbours(lines: Sequence[Line]) -> bool:
+    """Whether enough lines stand side by side for columns; most pages of books end here."""
+    ordered = sorted(lines, key=lambda line: line.box.top)
+    beside = sum(below.box.top < above.box.bottom - 0.3 * above.box.height for above, below in pairwise(ordered))
+    return beside >= _LEAST_LINES - 1
 
 
 def _stories(lines: Sequence[Line], depth: int, *, is_parted: bool) -> list[list[Line]]:
