@@ -197,7 +197,9 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         worker_id=parts.worker.id,
         manager=manager,
         intake=Intake(manager, database.documents, deadline_s=settings.task_deadline_s),
-        library=Library(documents=database.documents, index=parts.index, blobs=parts.blobs),
+        library=Library(
+            documents=database.documents, index=parts.index, blobs=parts.blobs, on_removed=executor.check
+        ),
         searcher=Searcher(parts.embedder, parts.index, database.documents, dense_enabled=parts.is_index_current),
         blobs=parts.blobs,
         index=parts.index,

@@ -1,6 +1,7 @@
 """A user's stored documents: list, read, delete."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from morag.domain.content import Document, StoredDocument
@@ -16,6 +17,8 @@ class Library:
     documents: DocumentStore
     index: VectorIndex
     blobs: BlobStore
+    on_removed: Callable[[], Awaitable[None]]
+    """Lets ingests of a removed document that still run hear of their end at once."""
 
     async def page(self, user_id: str, *, limit: int, after: str | None = None) -> list[StoredDocument]:
         """Documents by id, `limit` of them; go on with the last id as `after`."""
@@ -34,9 +37,10 @@ class Library:
         return decode_document(await self.blobs.get(stored.publication.document_blob))
 
     async def delete(self, user_id: str, document_id: str) -> None:
-        """Make the document invisible, then drop its points. Raises NotFound."""
+        """Make the document invisible, end ingests of it under way, drop its points. Raises NotFound."""
         if not await self.documents.remove(user_id, document_id):
             raise _no_such(document_id)
+        await self.on_removed()
         await asyncio.to_thread(self.index.delete, user_id, document_id, keep=None)
 
 
