@@ -651,3 +651,14 @@ def test_office_file_with_a_password_opens_with_it_only(converted: Convert) -> N
         with pytest.raises(ConversionError) as caught:
             converted(stream.getvalue(), "a.docx", options=options)
         assert caught.value.code == "encrypted"
+
+
+def test_short_page_keeps_the_structure_of_its_main_element(converted: Convert) -> None:
+    page = (
+        b"<html><body><nav>menu menu</nav><main><h1>API</h1><p>Use this to open a port in the harbour program.</p>"
+        b"<pre><code>open_port()</code></pre><ul><li>One</li><li>Two</li></ul></main><footer>foot</footer></body></html>"
+    )
+    text = converted(page, "docs.html").markdown
+    assert "- One\n- Two" in text
+    assert "```\nopen_port()\n```" in text
+    assert "menu" not in text

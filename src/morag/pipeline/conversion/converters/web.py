@@ -1,5 +1,6 @@
 """Web pages: the main text without navigation, banners and footers, or the whole page on request."""
 
+import re
 from dataclasses import dataclass
 
 from lxml.html import HtmlElement
@@ -11,6 +12,9 @@ from morag.pipeline.conversion.markdown import MarkdownBuilder, one_line
 from morag.pipeline.conversion.sources import file_of
 from morag.pipeline.ports import ConversionInput, ReportProgress
 
+_STRUCTURE = re.compile(r"^(?:#{2,6} |\||\s*[-*] |\s*\d+\. |```)", re.MULTILINE)
+_LEAST_MAIN, _MOST_MAIN = 40, 3_000
+"""Characters of a main element that may stand in for the extraction; on longer pages that is seldom wrong."""
 _TOO_LITTLE = 250
 """Characters of main text under which the extraction probably missed it, if the page has twice as many."""
 
@@ -36,8 +40,11 @@ class WebConverter:
         is_document = given.detected.content_type is ContentType.DOCUMENT
         found = _NOTHING if is_too_deep(tree) else _main_text(tree, given.url)
         report(0.6, "processing", "writing Markdown")
+        part = _flattened(found.markdown, tree)
         if given.options.get("whole_page", is_document) or _is_too_little(found.markdown, tree):
             markdown, extraction = whole_page(tree), "whole_page"
+        elif part is not None:
+            markdown, extraction = whole_page(part), "main_element"
         else:
             markdown, extraction = _under_title(found, tree), "main_text"
         builder = MarkdownBuilder()
@@ -77,6 +84,23 @@ def _is_too_little(markdown: str, tree: HtmlElement) -> bool:
         return False
     seen = sum(len(text.strip()) for text in tree.itertext())
     return seen > 2 * len(markdown)
+
+
+def _flattened(markdown: str, tree: HtmlElement) -> HtmlElement | None:
+    """The page's own main element, if it is short and has tables, lists or code of which the extraction kept nothing.
+
+    Extraction of short pages ends in bare words, those of menus among them.
+    """
+    if _STRUCTURE.search(markdown):
+        return None
+    marked: list[HtmlElement] = list(tree.iter("main")) or [
+        element for element in tree.iter("div", "section", "article") if element.get("role") == "main"
+    ]
+    if len(marked) != 1 or next(marked[0].iter("pre", "table", "ul", "ol", "h2"), None) is None:
+        return None
+    for inner in list(marked[0].iter("nav", "aside", "footer", "form")):
+        inner.drop_tree()
+    return marked[0] if _LEAST_MAIN <= len(one_line(marked[0].text_content())) <= _MOST_MAIN else None
 
 
 def _under_title(found: _Found, tree: HtmlElement) -> str:
