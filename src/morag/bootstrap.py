@@ -197,9 +197,7 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         worker_id=parts.worker.id,
         manager=manager,
         intake=Intake(manager, database.documents, deadline_s=settings.task_deadline_s),
-        library=Library(
-            documents=database.documents, index=parts.index, blobs=parts.blobs, on_removed=executor.check
-        ),
+        library=Library(documents=database.documents, index=parts.index, blobs=parts.blobs, on_removed=executor.check),
         searcher=Searcher(parts.embedder, parts.index, database.documents, dense_enabled=parts.is_index_current),
         blobs=parts.blobs,
         index=parts.index,
