@@ -1,6 +1,5 @@
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.util import find_spec
 
 import pytest
 
@@ -35,14 +34,10 @@ def test_ticks_are_multiples_of_the_period() -> None:
     assert (every.last(119.0), every.last(120.0), every.next(119.0), every.next(120.0)) == (60, 120, 120, 180)
 
 
-needs_cronsim = pytest.mark.skipif(find_spec("cronsim") is None, reason="cronsim is not installed")
-
-
 def at(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
 
 
-@needs_cronsim
 @pytest.mark.parametrize(
     ("expression", "now", "last", "following"),
     [
@@ -58,14 +53,12 @@ def test_cron_times_are_in_utc(expression: str, now: str, last: str, following: 
     assert (cron.last(at(now)), cron.next(at(now))) == (at(last), at(following))
 
 
-@needs_cronsim
 @pytest.mark.parametrize("expression", ["", "often", "61 * * * *", "* * * *", "0 0 31 2 *"])
 def test_what_is_no_cron_expression_is_refused(expression: str) -> None:
     with pytest.raises(InvalidRequest, match="no schedule"):
         Cron(expression)
 
 
-@needs_cronsim
 def test_a_task_has_one_schedule() -> None:
     assert schedule_of(None, None) is None
     assert schedule_of(5, None) == Every(5)

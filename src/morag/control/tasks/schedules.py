@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from morag.control.ports import Clock
-from morag.domain.errors import InvalidRequest, StartupError, StorageFull, Unavailable
+from morag.domain.errors import InvalidRequest, StorageFull, Unavailable
 from morag.telemetry import log
 
 LOOK_S = 1.0
@@ -60,11 +60,9 @@ class Cron:
     expression: str
 
     def __post_init__(self) -> None:
-        """Raises InvalidRequest for an expression that is none, or that never comes; StartupError without cronsim."""
-        try:
-            from cronsim import CronSimError  # noqa: PLC0415 - for those who ask for cron
-        except ImportError:
-            raise StartupError("cron= needs the package cronsim.", hint="`pip install cronsim`, or every=.") from None
+        """Raises InvalidRequest for an expression that is none, or that never comes."""
+        from cronsim import CronSimError  # noqa: PLC0415 - for those who ask for cron
+
         try:
             self.next(0.0)
         except (CronSimError, StopIteration) as error:
