@@ -146,6 +146,7 @@ async def test_body_without_a_length_is_read_to_its_end(
 @pytest.mark.parametrize(
     ("coding", "body"),
     [("gzip", gzip.compress(b"text")), ("x-gzip", gzip.compress(b"text")), ("deflate", zlib.compress(b"text"))],
+    ids=["gzip", "x-gzip", "deflate"],  # the bytes tell the time
 )
 async def test_compressed_body_is_stored_unpacked(
     site: Site, blobs: FolderBlobStore, fetcher: GuardedFetcher, coding: str, body: bytes
