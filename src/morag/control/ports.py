@@ -7,6 +7,7 @@ from typing import Protocol
 
 from morag.domain.content import StoredDocument
 from morag.domain.history import Attempt, Event
+from morag.domain.limits import Limits, Usage
 from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 
 
@@ -72,7 +73,7 @@ class TaskStore(Protocol):
         """Store all of them or none, in order.
 
         A known `(user_id, idempotency_key)` younger than a day gives the task that has it instead of a new one.
-        Raises IdempotencyConflict, DocumentExists.
+        Raises IdempotencyConflict, DocumentExists, and LimitReached if a user had more queued than they may.
         """
         ...
 
@@ -157,6 +158,33 @@ class TaskStore(Protocol):
 
     async def lanes(self, *, user_id: str | None = None) -> Mapping[str, "LaneLoad"]:
         """By lane: what stands there and what runs; with a user id only that user's tasks."""
+        ...
+
+    async def set_limits(self, user_id: str | None, limits: Limits | None) -> None:
+        """Give a user limits of their own, or everybody who has none (None); `limits` None takes them back."""
+        ...
+
+    async def limits(self, user_id: str) -> Limits:
+        """The user's limits, else everybody's, else none."""
+        ...
+
+    async def usage(self, user_id: str) -> Usage:
+        """What the user uses now."""
+        ...
+
+    async def lead(self, worker: Worker, *, lease_s: float) -> bool:
+        """Whether `worker` leads: it takes or renews the lead unless another holds it.
+
+        A holder whose lease ran out, or whose process is seen to be dead, holds it no more.
+        """
+        ...
+
+    async def resign(self, worker: Worker) -> None:
+        """Give the lead back, if `worker` has it."""
+        ...
+
+    async def ready(self, lane: str, offers: Offers, *, limit: int) -> list[tuple[str, int]]:
+        """(task id, attempts so far) of ready tasks in a lane that such a claimer could be granted, in no order."""
         ...
 
     async def ready_names(self, lane: str, namespace: str) -> set[str]:

@@ -7,6 +7,7 @@
     │   ├── IdempotencyConflict the key was used with another body
     │   └── DocumentExists      the id is taken
     ├── TooLarge
+    ├── LimitReached            a limit of this user; it passes
     ├── ConversionError         the input cannot become Markdown
     ├── FetchError
     │   ├── FetchRefused        an address the server must not reach
@@ -75,6 +76,18 @@ class TooLarge(MoragError):
     """The input is over a size limit."""
 
     default_code = "too_large"
+
+
+class LimitReached(MoragError):
+    """The user has as much at once as they may; `retry_after_s` says when asking again may help."""
+
+    default_code = "limit_reached"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, hint: str | None = None, retry_after_s: float = 1.0
+    ) -> None:
+        super().__init__(message, code=code, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class ConversionError(MoragError):
