@@ -54,9 +54,12 @@ def _migrate(path: Path, migrations: Sequence[Migration]) -> None:
     try:
         _check_owner(connection, path)
         _check_version(connection, path, migrations)
+        is_new = _version(connection) == 0
         for migration in migrations:
             if _version(connection) < migration.number:
-                _apply(connection, path, migration)
+                if not is_new:
+                    copy(path, path.with_name(f"{path.name}.before-{migration.number:04d}"))
+                _apply(connection, migration)
     finally:
         connection.close()
 
@@ -80,9 +83,7 @@ def _check_version(connection: Connection, path: Path, migrations: Sequence[Migr
         )
 
 
-def _apply(connection: Connection, path: Path, migration: Migration) -> None:
-    if migration.number > 1:
-        copy(path, path.with_name(f"{path.name}.before-{migration.number:04d}"))
+def _apply(connection: Connection, migration: Migration) -> None:
     patiently(lambda: connection.execute("BEGIN IMMEDIATE"))
     try:
         # another process may have been quicker between the look and the lock
