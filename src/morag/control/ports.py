@@ -7,8 +7,10 @@ from typing import Protocol
 
 from morag.domain.content import StoredDocument
 from morag.domain.history import Attempt, Event
+from morag.domain.keys import ApiKey
 from morag.domain.limits import Limits, Usage
 from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
+from morag.domain.webhook import Delivery, Secret
 
 
 class Clock(Protocol):
@@ -264,4 +266,80 @@ class BlobStore(Protocol):
 
     async def get(self, sha256: str) -> bytes:
         """All bytes of a blob. Raises NotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """What a receiver answered."""
+
+    status: int
+    retry_after_s: float | None = None
+
+
+class Poster(Protocol):
+    """The way to a receiver."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Posted:
+        """One POST, redirects not followed. Raises FetchRefused for a place it must not reach, FetchFailed."""
+        ...
+
+
+class DeliveryStore(Protocol):
+    """Deliveries and the secrets that sign them. Deliveries appear with the end of a task (`TaskStore`)."""
+
+    async def take(self, *, limit: int, hold_s: float, busy: Sequence[str]) -> list[Delivery]:
+        """Deliveries that are due, oldest first, not of the `busy` users; each is due again only after `hold_s`."""
+        ...
+
+    async def note(self, delivery: Delivery) -> None:
+        """Keep what came of a try."""
+        ...
+
+    async def of_user(self, user_id: str, *, limit: int, before: str | None = None) -> list[Delivery]:
+        """A user's deliveries, newest task first; `before` is a delivery's id to go on from."""
+        ...
+
+    async def secret(self, user_id: str, fresh: bytes) -> Secret:
+        """The user's secret; `fresh` becomes it if there is none."""
+        ...
+
+    async def rotate(self, user_id: str, fresh: bytes) -> Secret:
+        """Make `fresh` the secret, and the one that was the previous."""
+        ...
+
+    async def forget(self, *, older_than_s: float) -> int:
+        """Delete deliveries that ended and are older than that; how many."""
+        ...
+
+
+class KeyStore(Protocol):
+    """API keys. Each act is atomic, and durable when it returns. All raise Unavailable."""
+
+    async def add(self, key: ApiKey) -> None:
+        """Keep a new key."""
+        ...
+
+    async def get(self, key_id: str) -> ApiKey | None:
+        """The key, live or not; None if there is none of that id. An answer may be `COPY_S` old, not more."""
+        ...
+
+    async def find(self, *, user_id: str | None = None) -> list[ApiKey]:
+        """All keys, or those of a user, newest first; ended ones too."""
+        ...
+
+    async def revoke(self, key_id: str, *, at: float) -> ApiKey | None:
+        """End a key; one that was revoked before stays as it was. The key afterwards, None if there is none."""
+        ...
+
+    async def succeed(self, key_id: str, successor: ApiKey, *, expires_at: float) -> bool:
+        """Keep `successor`, and let the key expire at `expires_at` or earlier; nothing if it was revoked meanwhile."""
+        ...
+
+    async def touch(self, used: Mapping[str, float]) -> None:
+        """Note when keys were last used; earlier times than those known change nothing."""
+        ...
+
+    async def has_any(self) -> bool:
+        """Whether a key was ever made; one that has ended counts."""
         ...

@@ -1,4 +1,4 @@
-"""One GET to a checked address: resolves a host once, checks every address, connects to one of those and no other.
+"""One request to a checked address: resolves a host once, checks every address, connects to one of those and no other.
 
 The only place where the fetcher opens a connection. It stands below HTTP and TLS, so Host header, SNI and certificate
 keep the name while the socket goes to the address that was checked; a name that resolves otherwise later gains nothing.
@@ -8,11 +8,11 @@ Imported when the first URL is fetched: httpcore2 is not needed to start.
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
-from typing import cast
+from typing import NamedTuple, cast
 
 import httpcore2
 
@@ -89,20 +89,62 @@ async def get(
     target: Target, policy: AddressPolicy, patience: Patience, *, resolver: Resolve, tls: ssl.SSLContext
 ) -> AsyncGenerator[httpcore2.Response]:
     """The response to a GET, its body not read yet; what goes wrong until it is closed is told as FetchFailed."""
+    headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+    async with _sent(_Sending("GET", headers, b""), target, policy, patience, resolver=resolver, tls=tls) as response:
+        yield response
+
+
+@asynccontextmanager
+async def post(
+    target: Target,
+    policy: AddressPolicy,
+    patience: Patience,
+    *,
+    resolver: Resolve,
+    tls: ssl.SSLContext,
+    body: bytes,
+    headers: Mapping[str, str],
+) -> AsyncGenerator[httpcore2.Response]:
+    """The response to a POST, its body not read yet; what goes wrong until it is closed is told as FetchFailed."""
+    given = {**headers, "Content-Length": str(len(body))}
+    async with _sent(_Sending("POST", given, body), target, policy, patience, resolver=resolver, tls=tls) as response:
+        yield response
+
+
+class _Sending(NamedTuple):
+    """What is sent, the target aside."""
+
+    method: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@asynccontextmanager
+async def _sent(
+    sending: _Sending,
+    target: Target,
+    policy: AddressPolicy,
+    patience: Patience,
+    *,
+    resolver: Resolve,
+    tls: ssl.SSLContext,
+) -> AsyncGenerator[httpcore2.Response]:
     url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
     headers: dict[str | bytes, str | bytes] = {
         "Host": target.authority,
         "User-Agent": "MoRAG",
-        "Accept": "*/*",
-        "Accept-Encoding": "identity",
         "Connection": "close",
+        **sending.headers,
     }
     waits = {"connect": patience.connect_s, "read": patience.read_s, "write": patience.read_s, "pool": None}
     backend = CheckedBackend(target, policy, resolver)
+    content = sending.body or None
     with _told(target):
         async with (
             httpcore2.AsyncConnectionPool(ssl_context=tls, network_backend=backend) as pool,
-            pool.stream("GET", url, headers=headers, extensions={"timeout": waits}) as response,
+            pool.stream(
+                sending.method, url, headers=headers, content=content, extensions={"timeout": waits}
+            ) as response,
         ):
             yield response
 

@@ -13,6 +13,7 @@ from morag.storage.sql.engine import Engine
 from morag.storage.sql.migrate import known_migrations, migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.webhooks import SqlDeliveryStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ class Database:
         self.tasks = SqlTaskStore(engine, machine)
         self.documents = SqlDocumentStore(engine, machine)
         self.meta = SqlMeta(engine)
+        self.deliveries = SqlDeliveryStore(engine, machine)
 
     async def backup(self, path: Path) -> None:
         """Write all that is committed to the file `path`, whole or not at all, while work goes on."""

@@ -17,6 +17,7 @@ from morag.storage.sql.postgres.link import Address, Link
 from morag.storage.sql.postgres.migrate import migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.webhooks import SqlDeliveryStore
 
 SCHEMA = "morag"
 _CLOCK = "the server"
@@ -52,6 +53,7 @@ class PostgresDatabase:
         self.tasks = SqlTaskStore(engine, member)
         self.documents = SqlDocumentStore(engine, member)
         self.meta = SqlMeta(engine)
+        self.deliveries = SqlDeliveryStore(engine, member)
 
     async def backup(self, path: Path) -> None:
         """Refused: a server's backups are its operator's. Raises InvalidRequest."""

@@ -8,11 +8,12 @@ _PARAMETER = re.compile(r"(?<!:):([a-z]\w*)")
 _TYPES = {
     "INTEGER": "BIGINT",
     "REAL": "DOUBLE PRECISION",
+    "BLOB": "BYTEA",
     # ids, keys and cursors are compared byte by byte, as SQLite does
     "TEXT": 'TEXT COLLATE "C"',
     " WITHOUT ROWID": "",
 }
-_TYPE = re.compile(r"\b(?:INTEGER|REAL|TEXT)\b| WITHOUT ROWID\b")
+_TYPE = re.compile(r"\b(?:INTEGER|REAL|TEXT|BLOB)\b| WITHOUT ROWID\b")
 
 
 @functools.cache
