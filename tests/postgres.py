@@ -14,6 +14,7 @@ SCHEMA = "morag"
 _EMPTY = """
 DELETE FROM tasks; DELETE FROM attempts; DELETE FROM events; DELETE FROM task_blobs;
 DELETE FROM shares; DELETE FROM floors; DELETE FROM documents; DELETE FROM meta;
+DELETE FROM deliveries; DELETE FROM webhook_secrets;
 """
 # the pipe closes when the process that started it ends, however it ends
 _WATCHED = """

@@ -83,7 +83,14 @@ class World:
     dead: set[int]
     is_shared: bool = False
     """Whether several machines may use the store."""
+    kept_deliveries: ports.DeliveryStore | None = None
+    """Not in memory: nobody is told of tasks that only a test sees."""
     claims: Iterator[int] = field(default_factory=itertools.count)
+
+    @property
+    def deliveries(self) -> ports.DeliveryStore:
+        assert self.kept_deliveries is not None
+        return self.kept_deliveries
 
     def new(self, user_id: str = "ada", **fields: Any) -> NewTask:
         """A task of `user_id`, with what the test cares about."""
@@ -181,6 +188,14 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
         database = await open_postgres(server.url, signals=bells, boot_id="boot-1", is_alive=is_alive, turned=turned)
     try:
-        yield World(database.tasks, database.documents, clock, bells, dead, is_shared=request.param == "postgres")
+        yield World(
+            database.tasks,
+            database.documents,
+            clock,
+            bells,
+            dead,
+            is_shared=request.param == "postgres",
+            kept_deliveries=database.deliveries,
+        )
     finally:
         await database.close()

@@ -131,6 +131,8 @@ class NewTask:
     reservation: Reservation | None = None
     blobs: tuple[str, ...] = ()
     """SHA-256 of each blob it needs; they are kept while the task's record is."""
+    webhook_url: str | None = None
+    """Who is told when it has ended; only for tasks of users."""
     completed_with: Json = None
     """Not None: the task is stored as completed at once, with this result (recognised content)."""
 

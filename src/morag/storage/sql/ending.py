@@ -6,6 +6,7 @@ from morag.storage.sql import records
 from morag.storage.sql.statements import ending as sql
 from morag.storage.sql.statements import reading
 from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.webhooks import enqueue
 from morag.storage.sql.writing import note_state, stand_in_lane
 
 
@@ -30,9 +31,11 @@ def close(tx: Transaction, at: Moment, task_id: str, state: TaskState, failure: 
     ended = tx.row(sql.CLOSE, id=task_id, state=state.value, now=at.now, failure=told)
     if ended is None:
         return False
-    parent_id, open_children = ended
+    parent_id, open_children, user_id, webhook_url = ended
     tx.run(sql.CLOSE_ATTEMPT, id=task_id, now=at.now, outcome=state.value, failure=told)
     note_end(tx, at, task_id, state, failure)
+    if webhook_url:
+        enqueue(tx, at, task_id, user_id, webhook_url, state)
     follow_up(tx, at, task_id, parent_id, open_children)
     return True
 

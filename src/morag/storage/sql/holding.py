@@ -23,6 +23,7 @@ from morag.storage.sql.statements import documents
 from morag.storage.sql.statements import holding as sql
 from morag.storage.sql.statements import intake as intake_sql
 from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.webhooks import enqueue
 from morag.storage.sql.writing import note, note_decision, note_state, stand_in_lane
 
 
@@ -115,11 +116,14 @@ def _end(tx: Transaction, at: Moment, task_id: str, fence: int, outcome: Complet
     ended = tx.row(sql.END, id=task_id, fence=fence, state=state.value, now=at.now, **_end_values(outcome))
     if ended is None:
         return False
-    parent_id, open_children, user_id = ended
+    parent_id, open_children, user_id, webhook_url = ended
     if isinstance(outcome, Completed):
         _show(tx, at, task_id, fence, user_id, outcome)
     _end_attempt(tx, at, task_id, fence, outcome)
     note_end(tx, at, task_id, state, None if isinstance(outcome, Completed) else outcome.failure)
+    if webhook_url:
+        is_published = isinstance(outcome, Completed) and outcome.publication is not None
+        enqueue(tx, at, task_id, user_id, webhook_url, state, is_published=is_published)
     follow_up(tx, at, task_id, parent_id, open_children)
     return True
 

@@ -3,18 +3,21 @@
 from collections.abc import Sequence
 
 from morag.domain.errors import DocumentExists, IdempotencyConflict
+from morag.domain.limits import Allowance
 from morag.domain.task import NewTask, Reservation, Task, TaskState
 from morag.domain.transitions import IDEMPOTENCY_S, opened
-from morag.storage.sql import records
+from morag.storage.sql import limits, records
 from morag.storage.sql.statements import intake as sql
 from morag.storage.sql.statements import reading
 from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.webhooks import enqueue
 from morag.storage.sql.writing import note_state, stand_in_lane
 
 
 def submit(tx: Transaction, at: Moment, tasks: Sequence[NewTask]) -> list[Task]:
     """Store the tasks in order; each known by its key gives the task that has it."""
-    return [_known(tx, at, new) or _store(tx, at, new) for new in tasks]
+    allowances = limits.allowances(tx, tasks)
+    return [_known(tx, at, new) or _store(tx, at, new, allowances.get(new.user_id)) for new in tasks]
 
 
 def insert(tx: Transaction, at: Moment, new: NewTask, *, user_id: str, parent_id: str | None) -> Task:
@@ -29,6 +32,8 @@ def insert(tx: Transaction, at: Moment, new: NewTask, *, user_id: str, parent_id
     note_state(tx, at, new.id, TaskState.PENDING, lane=record.lane, reason=record.routing.reason)
     if record.state.is_terminal:
         note_state(tx, at, new.id, record.state)
+        if new.webhook_url:
+            enqueue(tx, at, new.id, user_id, new.webhook_url, record.state, is_published=True)
     return record
 
 
@@ -52,7 +57,9 @@ def _known(tx: Transaction, at: Moment, new: NewTask) -> Task | None:
     return records.task(row) if row else None
 
 
-def _store(tx: Transaction, at: Moment, new: NewTask) -> Task:
+def _store(tx: Transaction, at: Moment, new: NewTask, allowance: Allowance | None) -> Task:
+    if allowance and new.completed_with is None:
+        allowance.take(new.args)
     if new.reservation:
         _check_reservation(tx, new.user_id, new.reservation)
     return insert(tx, at, new, user_id=new.user_id, parent_id=None)

@@ -85,6 +85,7 @@ def task_values(record: Task, new: NewTask) -> dict[str, Any]:
         "idempotency_key": new.idempotency_key,
         "idempotency_digest": new.idempotency_digest,
         "reserved_document_id": new.reservation.document_id if new.reservation else None,
+        "webhook_url": new.webhook_url,
         "created_at": record.created_at,
         "ready_at": record.ready_at,
         "due_at": due_at(record),

@@ -13,7 +13,7 @@ _AFTER_ALL_IDS = "~"
 
 
 def enqueue(
-    tx: Transaction, at: Moment, task_id: str, user_id: str, url: str, state: TaskState, *, is_published: bool
+    tx: Transaction, at: Moment, task_id: str, user_id: str, url: str, state: TaskState, *, is_published: bool = False
 ) -> None:
     """Note, in the transaction that ends a task, what its receiver is to be told."""
     told = [OF_STATE[state], *([WebhookEvent.INGESTED] if is_published else [])]

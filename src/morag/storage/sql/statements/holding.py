@@ -39,7 +39,7 @@ UPDATE tasks SET
     finished_at = :now, due_at = NULL, claim_id = NULL, lease_until = NULL,
     result = :result, result_blob = :result_blob, failure = :failure, needs_attention = :needs_attention
 WHERE id = :id AND fence = :fence AND (state = 'running' OR lapsed = 1)
-RETURNING parent_id, open_children, user_id
+RETURNING parent_id, open_children, user_id, webhook_url
 """
 
 RETRY = """
