@@ -12,9 +12,11 @@ from morag.storage.sql.postgres.link import Address, Link
 
 SCHEMA = "morag"
 _EMPTY = """
-DELETE FROM tasks; DELETE FROM attempts; DELETE FROM events; DELETE FROM task_blobs;
-DELETE FROM shares; DELETE FROM floors; DELETE FROM documents; DELETE FROM meta;
-DELETE FROM deliveries; DELETE FROM webhook_secrets;
+DO $$ DECLARE name text; BEGIN
+    FOR name IN SELECT tablename FROM pg_tables
+        WHERE schemaname = current_schema() AND tablename <> 'schema_version'
+    LOOP EXECUTE format('DELETE FROM %I', name); END LOOP;
+END $$
 """
 # the pipe closes when the process that started it ends, however it ends
 _WATCHED = """

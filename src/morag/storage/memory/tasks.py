@@ -37,6 +37,8 @@ class MemoryTaskStore:
         self._clock = clock
         self._boot_id = boot_id
         self._is_alive = is_alive
+        self._leader: tuple[Worker, float] | None = None
+        """Who leads, and until when on the monotonic clock."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists."""
@@ -112,6 +114,20 @@ class MemoryTaskStore:
                 self._holding.free(entry, reason="server_restarted", was_held_by=worker.id)
                 freed += 1
         return freed
+
+    async def lead(self, worker: Worker, *, lease_s: float) -> bool:
+        """Whether `worker` leads."""
+        if self._leader:
+            holder, until = self._leader
+            if holder.id != worker.id and until > self._clock.monotonic() and not self._is_gone(holder):
+                return False
+        self._leader = worker, self._clock.monotonic() + lease_s
+        return True
+
+    async def resign(self, worker: Worker) -> None:
+        """Give the lead back, if `worker` has it."""
+        if self._leader and self._leader[0].id == worker.id:
+            self._leader = None
 
     async def get(self, task_id: str, *, user_id: str | None = None) -> Task | None:
         """The record; with a user id only if it is that user's."""

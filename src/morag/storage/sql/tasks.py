@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 
 from morag.control.ports import LaneLoad, SweepReport
 from morag.domain.history import Attempt, Event
+from morag.domain.limits import Limits, Usage, check
 from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 from morag.domain.transitions import check_inline, steps
-from morag.storage.sql import claim, ending, holding, intake, records, sweep
+from morag.storage.sql import claim, ending, holding, intake, leadership, records, sweep
+from morag.storage.sql import limits as limiting
 from morag.storage.sql.statements import reading as sql
 from morag.storage.sql.transaction import Host, Transaction, Transactor
 
@@ -23,7 +25,7 @@ class SqlTaskStore:
         self._host = host
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
-        """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists."""
+        """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists, LimitReached."""
         return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(tx), tasks))
 
     async def claim(
@@ -79,6 +81,35 @@ class SqlTaskStore:
     async def reclaim(self, *, keep: Worker) -> int:
         """Free the leases of dead processes and of earlier runs in this one; renew those of machines elsewhere."""
         return await self._engine.write(lambda tx: sweep.reclaim(tx, self._host.moment(tx), self._host, keep))
+
+    async def lead(self, worker: Worker, *, lease_s: float) -> bool:
+        """Whether `worker` leads; costs a read while nothing changes, a write each half of the lease."""
+        standing = await self._engine.read(
+            lambda tx: leadership.look(tx, self._host.moment(tx), self._host, worker, lease_s)
+        )
+        if standing.leads is not None:
+            return standing.leads
+        return await self._engine.write(
+            lambda tx: leadership.take(tx, self._host.moment(tx), worker, lease_s, standing.gone_id)
+        )
+
+    async def resign(self, worker: Worker) -> None:
+        """Give the lead back, if `worker` has it."""
+        await self._engine.write(lambda tx: leadership.resign(tx, worker))
+
+    async def set_limits(self, user_id: str | None, limits: Limits | None) -> None:
+        """Give a user, or everybody without their own, limits; None takes them back. Raises InvalidRequest."""
+        if limits:
+            check(limits)
+        await self._engine.write(lambda tx: limiting.assign(tx, user_id, limits))
+
+    async def limits(self, user_id: str) -> Limits:
+        """The user's limits, else everybody's, else none."""
+        return await self._engine.read(lambda tx: limiting.of(tx, user_id))
+
+    async def usage(self, user_id: str) -> Usage:
+        """What the user uses now."""
+        return await self._engine.read(lambda tx: limiting.usage(tx, user_id))
 
     async def get(self, task_id: str, *, user_id: str | None = None) -> Task | None:
         """The record; with a user id only if it is that user's."""
