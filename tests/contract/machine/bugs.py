@@ -108,7 +108,13 @@ BUGS = (
     _sql("grant under the old fence", claim, "GRANT", "fence = fence + 1", "fence = fence"),
     _sql("claim before the time", claim, "PROMOTE_DUE", "AND ready_at <= :now", ""),
     _sql("claim id of another worker", claim, "HELD_BY_CLAIM", " AND worker_id = :worker_id", ""),
-    _sql("user served without a charge", claim, "CHARGE", "pass = :pass, last_grant = :last_grant", "pass = pass"),
+    _sql(
+        "user served without a charge",
+        claim,
+        "CHARGE",
+        "last_grant = :last_grant, pass = :floor + :cost /",
+        "pass = pass + 0 /",
+    ),
     _sql(
         "lost wake-up of the last child",
         ending,

@@ -1,8 +1,13 @@
 """Claims: the fairest user's first task, under a lease and a new fence.
 
 Stride scheduling: each user of a lane was charged `pass` so far, the lane's floor is what the one served last had paid
-before. The lowest pass is served and then stands one above the larger of pass and floor, so that who comes back after
-a pause has saved nothing; of equal passes the one served longest ago goes first, so that nobody is passed twice.
+before. The lowest pass is served and then stands `COST / weight` above the larger of pass and floor, so that who comes
+back after a pause has saved nothing; of equal passes the one served longest ago goes first, so that nobody is passed
+twice by another of equal weight.
+
+A user at the limit of running tasks is passed over inside the statement that looks for the next user (the view
+`turns`); their share stays as it is. Users at a limit above 0 are at most as many as tasks run, and one costs a count
+of that few entries of an index. A task whose lease expired has its slot still, so it may be granted at the limit.
 """
 
 from collections.abc import Sequence
@@ -10,14 +15,16 @@ from dataclasses import dataclass
 
 from morag.domain.task import Lease, Offers, TaskState, Worker
 from morag.domain.transitions import LAST_RANK, child_result, is_offered
-from morag.storage.sql import records
+from morag.storage.sql import limits, records
 from morag.storage.sql.statements import claim as sql
 from morag.storage.sql.statements import reading
 from morag.storage.sql.transaction import Moment, Transaction
 from morag.storage.sql.writing import note_state, stand_in_lane
 
 COST = 1.0
-"""What one grant is charged, at the weight all users have."""
+"""What one grant is charged, at weight 1."""
+_ANY = 2
+"""Room for any task of the user; less is room for one only whose lease expired."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +39,7 @@ class Claim:
 
 def take_turn(tx: Transaction, claim: Claim, lanes: Sequence[str]) -> None:
     """Let one claim at a time decide who is next in a lane. The time of the claim is after it had to wait here."""
+    limits.take_turn(tx)
     for lane in sorted(set(lanes)):
         tx.lock("lane", claim.offers.namespace, lane)
 
@@ -72,7 +80,7 @@ def _grant_in_lane(tx: Transaction, at: Moment, claim: Claim, lane: str, n: int)
     while len(granted) < n and (found := _fairest(tx, claim.offers, queue)):
         user_id, task_id, charged = found
         floor, grants = max(floor, charged), grants + 1
-        tx.run(sql.CHARGE, user_id=user_id, last_grant=grants, **queue, **{"pass": floor + COST})
+        tx.run(sql.CHARGE, user_id=user_id, last_grant=grants, floor=floor, cost=COST, **queue)
         granted.append(_grant(tx, at, claim, task_id))
     if granted:
         tx.run(sql.SET_FLOOR, floor=floor, grants=grants, **queue)
@@ -83,8 +91,11 @@ def _fairest(tx: Transaction, offers: Offers, queue: dict[str, str]) -> tuple[st
     """(user, task, pass) of the lowest-charged user with something on offer; of equals who was served longest ago."""
     user_id, charged, last_grant = "", -1.0, 0
     while row := tx.row(sql.NEXT_USER, user_id=user_id, last_grant=last_grant, **queue, **{"pass": charged}):
-        charged, last_grant, user_id = row
-        task_id, has_any = _first_of(tx, offers, user_id, queue)
+        charged, last_grant, user_id, room = row
+        if room < _ANY:
+            task_id, has_any = _first_lapsed(tx, offers, user_id, queue), True
+        else:
+            task_id, has_any = _first_of(tx, offers, user_id, queue)
         if task_id:
             return user_id, task_id, charged
         # a share that is locked belongs to somebody who submits just now
@@ -106,6 +117,12 @@ def _first_of(tx: Transaction, offers: Offers, user_id: str, queue: dict[str, st
         if is_offered(offers, name, content_type) and (best is None or (ranked, task_id) < best):
             best = (ranked, task_id)
     return (best[1] if best else None), has_any
+
+
+def _first_lapsed(tx: Transaction, offers: Offers, user_id: str, queue: dict[str, str]) -> str | None:
+    """The user's first task on offer whose lease expired."""
+    found = tx.rows(sql.FIRST_LAPSED, user_id=user_id, **queue)
+    return next((task_id for name, content_type, task_id in found if is_offered(offers, name, content_type)), None)
 
 
 def _grant(tx: Transaction, at: Moment, claim: Claim, task_id: str) -> Lease:

@@ -3,6 +3,7 @@
 from morag.domain.failure import Failure
 from morag.domain.task import Task, TaskState
 from morag.storage.sql import records
+from morag.storage.sql.limits import slot_freed
 from morag.storage.sql.statements import ending as sql
 from morag.storage.sql.statements import reading
 from morag.storage.sql.transaction import Moment, Transaction
@@ -31,7 +32,9 @@ def close(tx: Transaction, at: Moment, task_id: str, state: TaskState, failure: 
     ended = tx.row(sql.CLOSE, id=task_id, state=state.value, now=at.now, failure=told)
     if ended is None:
         return False
-    parent_id, open_children, user_id, webhook_url = ended
+    parent_id, open_children, user_id, webhook_url, was_held = ended
+    if was_held:
+        slot_freed(tx, user_id)
     tx.run(sql.CLOSE_ATTEMPT, id=task_id, now=at.now, outcome=state.value, failure=told)
     note_end(tx, at, task_id, state, failure)
     if webhook_url:

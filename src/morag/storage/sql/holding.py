@@ -19,6 +19,7 @@ from morag.domain.transitions import digest, outcome_name, refused
 from morag.storage.sql import records
 from morag.storage.sql.ending import follow_up, note_end, resume
 from morag.storage.sql.intake import insert
+from morag.storage.sql.limits import slot_freed
 from morag.storage.sql.statements import documents
 from morag.storage.sql.statements import holding as sql
 from morag.storage.sql.statements import intake as intake_sql
@@ -56,6 +57,7 @@ def park(tx: Transaction, at: Moment, task_id: str, fence: int, parked: Parked) 
     open_children = sum(is_open for _, is_open in children)
     tx.run(sql.EXPECT_CHILDREN, id=task_id, open_children=open_children)
     _end_attempt(tx, at, task_id, fence, parked)
+    slot_freed(tx, parent[0])
     note_state(tx, at, task_id, TaskState.WAITING, children=[child_id for child_id, _ in children])
     if not open_children:
         resume(tx, at, task_id)
@@ -120,6 +122,7 @@ def _end(tx: Transaction, at: Moment, task_id: str, fence: int, outcome: Complet
     if isinstance(outcome, Completed):
         _show(tx, at, task_id, fence, user_id, outcome)
     _end_attempt(tx, at, task_id, fence, outcome)
+    slot_freed(tx, user_id)
     note_end(tx, at, task_id, state, None if isinstance(outcome, Completed) else outcome.failure)
     if webhook_url:
         is_published = isinstance(outcome, Completed) and outcome.publication is not None
@@ -170,7 +173,11 @@ def _back_to_lane(
         infrastructure=int(outcome is not None and outcome.is_infrastructure),
         failure=records.dump_record(outcome.failure) if outcome else None,
     )
-    return (row[0], row[1], row[2]) if row else None
+    if row is None:
+        return None
+    lane, namespace, user_id = row
+    slot_freed(tx, user_id)
+    return lane, namespace, user_id
 
 
 def _end_attempt(tx: Transaction, at: Moment, task_id: str, fence: int, outcome: Outcome | Parked) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from morag.domain.content import ContentType, Generation, Publication, StoredDocument
 from morag.domain.failure import Alternative, Decision, Failure, FailureType, Strategy
 from morag.domain.history import Attempt, Event
+from morag.domain.limits import source_bytes
 from morag.domain.task import Budget, Considered, NewTask, Priority, Progress, Routing, Task, TaskState
 from morag.domain.transitions import Standing, as_json, content_type_of, due_at, rank
 from morag.storage.sql.transaction import Row
@@ -86,6 +87,8 @@ def task_values(record: Task, new: NewTask) -> dict[str, Any]:
         "idempotency_digest": new.idempotency_digest,
         "reserved_document_id": new.reservation.document_id if new.reservation else None,
         "webhook_url": new.webhook_url,
+        # a child works on what its parent brought
+        "source_bytes": 0 if record.parent_id else source_bytes(record.args) or 0,
         "created_at": record.created_at,
         "ready_at": record.ready_at,
         "due_at": due_at(record),

@@ -12,6 +12,7 @@ from morag.domain.transitions import overdue, worn_out
 from morag.storage.sql import records
 from morag.storage.sql.claim import promote
 from morag.storage.sql.ending import close, resume
+from morag.storage.sql.limits import slot_freed
 from morag.storage.sql.statements import ending as sql
 from morag.storage.sql.statements import reading
 from morag.storage.sql.transaction import Host, Moment, Transaction
@@ -135,5 +136,6 @@ def _free(tx: Transaction, at: Moment, held: _Held) -> bool:
         return False
     tx.run(sql.CLOSE_ATTEMPT, id=held.task_id, now=at.now, outcome="released", failure=None)
     stand_in_lane(tx, *queue)
+    slot_freed(tx, queue[2])
     note_state(tx, at, held.task_id, TaskState.PENDING, reason="server_restarted", worker_id=held.worker_id)
     return True

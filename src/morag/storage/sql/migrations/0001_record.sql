@@ -29,6 +29,7 @@ CREATE TABLE tasks (
     idempotency_key TEXT,
     idempotency_digest TEXT,
     reserved_document_id TEXT,
+    source_bytes INTEGER NOT NULL DEFAULT 0,
     created_at REAL NOT NULL,
     ready_at REAL NOT NULL,
     due_at REAL,

@@ -7,3 +7,29 @@ CREATE TABLE limits (
     queued INTEGER,
     stored_bytes INTEGER
 ) WITHOUT ROWID;
+CREATE INDEX limits_running ON limits (user_id) WHERE running IS NOT NULL;
+
+-- What is counted, of users who have such a limit.
+CREATE INDEX tasks_slots ON tasks (user_id, lapsed) WHERE state = 'running' OR lapsed = 1;
+CREATE INDEX tasks_queued ON tasks (user_id) WHERE state = 'pending' AND lapsed = 0 AND rank >= 32;
+CREATE INDEX tasks_sources ON tasks (user_id, source_bytes) WHERE source_bytes > 0 AND finished_at IS NULL;
+CREATE INDEX documents_size ON documents (user_id, size_bytes);
+CREATE INDEX shares_user ON shares (user_id, lane) WHERE is_active = 1;
+
+-- Who stands in a lane, and for what there is room below the user's limit on running tasks:
+-- 2 any, 1 only one whose lease expired (it has its slot already), 0 none.
+CREATE VIEW turns AS
+SELECT
+    lane, namespace, user_id, pass, last_grant, is_active,
+    coalesce((
+        SELECT CASE WHEN limits.running IS NULL THEN 2 ELSE (
+            SELECT CASE
+                WHEN count(*) < limits.running THEN 2
+                WHEN count(*) - coalesce(sum(lapsed), 0) < limits.running THEN 1
+                ELSE 0
+            END
+            FROM tasks WHERE tasks.user_id = shares.user_id AND (state = 'running' OR lapsed = 1)
+        ) END
+        FROM limits WHERE limits.user_id IN (shares.user_id, '') ORDER BY limits.user_id DESC LIMIT 1
+    ), 2) AS room
+FROM shares;

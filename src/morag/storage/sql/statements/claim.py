@@ -25,8 +25,8 @@ ON CONFLICT (lane, namespace) DO UPDATE SET floor = excluded.floor, grants = exc
 """
 
 NEXT_USER = """
-SELECT pass, last_grant, user_id FROM shares
-WHERE lane = :lane AND namespace = :namespace AND is_active = 1
+SELECT pass, last_grant, user_id, room FROM turns
+WHERE lane = :lane AND namespace = :namespace AND is_active = 1 AND room > 0
     AND (pass, last_grant, user_id) > (:pass, :last_grant, :user_id)
 ORDER BY pass, last_grant, user_id LIMIT 1
 """
@@ -38,8 +38,17 @@ WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace AND user_id = :us
 ORDER BY name, content_type, rank, id LIMIT 1 /*pg FOR UPDATE SKIP LOCKED */
 """
 
+FIRST_LAPSED = """
+SELECT name, content_type, id FROM tasks
+WHERE user_id = :user_id AND (state = 'running' OR lapsed = 1) AND lapsed = 1
+    AND lane = :lane AND namespace = :namespace
+ORDER BY rank, id /*pg FOR UPDATE SKIP LOCKED */
+"""
+
 CHARGE = """
-UPDATE shares SET pass = :pass, last_grant = :last_grant
+UPDATE shares SET last_grant = :last_grant, pass = :floor + :cost / coalesce(
+    (SELECT weight FROM limits WHERE limits.user_id IN (shares.user_id, '') ORDER BY limits.user_id DESC LIMIT 1), 1.0
+)
 WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
 """
 

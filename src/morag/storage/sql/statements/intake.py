@@ -4,13 +4,13 @@ INSERT_TASK = """
 INSERT INTO tasks (
     id, namespace, name, user_id, lane, content_type, state, args, options, routing, priority, rank,
     processing_budget, infrastructure_budget, deadline_s, waiting_s, timeout_s, parent_id, step, retry_of, batch_id,
-    idempotency_key, idempotency_digest, reserved_document_id, webhook_url, created_at, ready_at, due_at,
+    idempotency_key, idempotency_digest, reserved_document_id, source_bytes, webhook_url, created_at, ready_at, due_at,
     finished_at, is_ready, result
 ) VALUES (
     :id, :namespace, :name, :user_id, :lane, :content_type, :state, :args, :options, :routing, :priority, :rank,
     :processing_budget, :infrastructure_budget, :deadline_s, :waiting_s, :timeout_s, :parent_id, :step, :retry_of,
-    :batch_id, :idempotency_key, :idempotency_digest, :reserved_document_id, :webhook_url, :created_at, :ready_at,
-    :due_at, :finished_at, :is_ready, :result
+    :batch_id, :idempotency_key, :idempotency_digest, :reserved_document_id, :source_bytes, :webhook_url,
+    :created_at, :ready_at, :due_at, :finished_at, :is_ready, :result
 )
 """
 
