@@ -15,8 +15,10 @@ from tempfile import TemporaryDirectory
 from morag.control.ports import Run, Signals, TaskStore
 from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
 from morag.control.tasks.intake import NAMESPACE, Intake, new_id
+from morag.control.tasks.loops import Loops
 from morag.control.tasks.manager import TaskManager
 from morag.control.tasks.supervisor import Chore, Supervisor
+from morag.control.webhooks import Webhooks
 from morag.domain.content import Generation
 from morag.domain.errors import InvalidRequest
 from morag.domain.identity import LOCAL_LANE
@@ -32,6 +34,7 @@ from morag.settings import Settings, check_executor, unused_notes
 from morag.storage.backup import copy_blobs, make_room
 from morag.storage.blobs import FolderBlobStore
 from morag.storage.fetching.fetcher import GuardedFetcher
+from morag.storage.fetching.poster import GuardedPoster
 from morag.storage.folder import DataFolder
 from morag.storage.host import SystemClock, boot_id, this_worker
 from morag.storage.signals import LocalSignals
@@ -44,6 +47,7 @@ INGESTS_AT_ONCE = 4
 """Light tasks wait mostly for files and threads; each may embed, which has its own limit."""
 SWEEP_INDEX_S = 30.0
 CLEAN_S = 600.0
+SEND_S = 1.0
 INDEX_IS_WHOLE = "index_is_whole"
 DAY_S = 86_400.0
 
@@ -89,21 +93,28 @@ class System:
     intake: Intake
     library: Library
     searcher: Searcher
+    webhooks: Webhooks
     blobs: FolderBlobStore
     index: EmbeddedIndex
     store: TaskStore
     executor: BackgroundTasksExecutor
     supervisor: Supervisor
+    loops: Loops
     check_url: Callable[[str], None]
     notes: tuple[str, ...]
 
     async def health(self) -> Health:
-        """Ask the database and the disk."""
+        """Ask the database, the disk, and the loops that run tasks."""
         await self.store.lanes()
         free = self.blobs.free_bytes()
         has_room = free >= self.settings.min_free_bytes
-        checks = {"database": "ok", "disk": "ok" if has_room else "low: uploads are refused"}
-        return Health(is_ready=True, checks=checks, notes=self.notes)
+        ailing = self.loops.ailing
+        checks = {
+            "database": "ok",
+            "disk": "ok" if has_room else "low: uploads are refused",
+            "loops": f"{', '.join(ailing)}: broke, started again; see the log" if ailing else "ok",
+        }
+        return Health(is_ready=not ailing, checks=checks, notes=self.notes)
 
 
 @asynccontextmanager
@@ -192,6 +203,8 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         database.tasks, parts.signals, run, worker=parts.worker, doors=_doors(settings, names)
     )
     manager = TaskManager(database.tasks, parts.signals, on_cancel=executor.check)
+    poster = GuardedPoster(allow=settings.fetch_allow)
+    webhooks = Webhooks(database.deliveries, database.tasks.get, poster, SystemClock())
     return System(
         settings=settings,
         worker_id=parts.worker.id,
@@ -199,11 +212,13 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         intake=Intake(manager, database.documents, deadline_s=settings.task_deadline_s),
         library=Library(documents=database.documents, index=parts.index, blobs=parts.blobs, on_removed=executor.check),
         searcher=Searcher(parts.embedder, parts.index, database.documents, dense_enabled=parts.is_index_current),
+        webhooks=webhooks,
         blobs=parts.blobs,
         index=parts.index,
         store=database.tasks,
         executor=executor,
-        supervisor=Supervisor(database.tasks, _chores(parts)),
+        supervisor=Supervisor(database.tasks, parts.worker, _chores(parts, webhooks)),
+        loops=Loops(),
         check_url=parts.fetcher.check_url,
         notes=_notes(parts),
     )
@@ -228,7 +243,7 @@ def _doors(settings: Settings, names: frozenset[str]) -> list[Door]:
     return [*heavy, door(names - {CONVERT}, INGESTS_AT_ONCE)]
 
 
-def _chores(parts: Parts) -> list[Chore]:
+def _chores(parts: Parts, webhooks: Webhooks) -> list[Chore]:
     database, retention_s = parts.database, parts.settings.retention_days * DAY_S
 
     async def retire() -> int:
@@ -237,10 +252,16 @@ def _chores(parts: Parts) -> list[Chore]:
     async def sweep_blobs() -> int:
         return await parts.blobs.sweep(database.tasks.referenced)
 
+    async def forget_deliveries() -> int:
+        return await webhooks.forget(retention_s)
+
+    # whoever leads may be a library's process, which knows of tasks and their blobs only
     return [
         Chore(name="retire_tasks", every_s=CLEAN_S, act=retire),
         Chore(name="sweep_blobs", every_s=CLEAN_S, act=sweep_blobs),
-        Chore(name="sweep_index", every_s=SWEEP_INDEX_S, act=parts.sweep.run),
+        Chore(name="sweep_index", every_s=SWEEP_INDEX_S, act=parts.sweep.run, is_own=True),
+        Chore(name="send_webhooks", every_s=SEND_S, act=webhooks.act, is_own=True),
+        Chore(name="forget_deliveries", every_s=CLEAN_S, act=forget_deliveries, is_own=True),
     ]
 
 

@@ -19,12 +19,14 @@ from morag.api.schemas.tasks import (
     TaskShown,
     TaskSummary,
 )
+from morag.api.schemas.webhooks import DeliveryShown
 from morag.api.task_log import Line
 from morag.control.tasks.manager import Story
 from morag.domain.failure import Decision, Failure
 from morag.domain.history import Attempt
 from morag.domain.json import JsonObject
 from morag.domain.task import Progress, Routing, Task, TaskState
+from morag.domain.webhook import Delivery
 from morag.pipeline.conversion.result import unpack
 from morag.pipeline.handlers import conversion_share
 from morag.pipeline.ports import BlobStore
@@ -213,3 +215,19 @@ def accepted_ingest(task: Task, response: Response) -> IngestAccepted:
     is_known = task.state is TaskState.COMPLETED
     message = "The same content is stored already." if is_known else "It is taken; `Location` says where to follow it."
     return IngestAccepted(task_id=task.id, status=task.state, message=message)
+
+
+def delivery(found: Delivery) -> DeliveryShown:
+    """A webhook's message as its user sees it."""
+    return DeliveryShown(
+        webhook_id=found.id,
+        task_id=found.task_id,
+        event=found.event,
+        url=found.url,
+        created_at=rfc3339(found.created_at),
+        tries=found.tries,
+        last_status=found.status,
+        last_error=found.error,
+        delivered_at=_maybe(found.delivered_at),
+        next_try_at=_maybe(found.due_at),
+    )

@@ -16,7 +16,7 @@ from morag.api.uploads import Form
 from morag.bootstrap import System
 from morag.control.tasks.intake import IngestRequest, Request
 from morag.domain.content import ContentType, Source
-from morag.domain.errors import ConversionError, InvalidRequest
+from morag.domain.errors import ConversionError, FetchRefused, InvalidRequest
 from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.detect import check_source_type, detect
 from morag.pipeline.conversion.registry import validate_options
@@ -42,6 +42,7 @@ def fields_of(form: Form, model: type[Fields]) -> Fields:
 async def from_file(system: System, source: Source, fields: Conversion, key: str | None) -> Request:
     """The request to convert an uploaded file. Raises InvalidRequest, ConversionError."""
     _refuse_unbuilt(fields)
+    _check_webhook(system, fields)
     path = system.blobs.path(source.sha256)
     detected = await asyncio.to_thread(detect, path, filename=source.filename, media_type=source.media_type)
     if fields.source_type:
@@ -54,6 +55,7 @@ async def from_file(system: System, source: Source, fields: Conversion, key: str
         options=fields.options,
         timeout_s=fields.remote_timeout,
         metadata=fields.metadata,
+        webhook_url=fields.webhook_url,
         idempotency_key=key,
     )
 
@@ -66,6 +68,7 @@ def from_url(
     if source_type and fields.source_type not in {None, source_type}:
         raise InvalidRequest(f"This address takes source_type '{source_type}' only.", field="source_type")
     system.check_url(url)
+    _check_webhook(system, fields)
     content_type = source_type or fields.source_type or (ContentType.YOUTUBE if _is_youtube(url) else None)
     _check_options(content_type, fields.options)
     system.blobs.check_room()
@@ -75,6 +78,7 @@ def from_url(
         options=fields.options,
         timeout_s=fields.remote_timeout,
         metadata=fields.metadata,
+        webhook_url=fields.webhook_url,
         idempotency_key=key,
     )
 
@@ -124,7 +128,6 @@ def _refuse_unbuilt(fields: Conversion) -> None:
     refusals = (
         (fields.gpu, "gpu", "gpu_not_available", "Conversion on a GPU machine of yours is not available yet."),
         (fields.remote, "remote", "remote_not_available", "Conversion on machines of yours is not available yet."),
-        (fields.webhook_url, "webhook_url", "webhooks_not_available", "Webhooks are not available yet."),
     )
     for value, name, code, message in refusals:
         if value:
@@ -136,6 +139,16 @@ def _refuse_unbuilt(fields: Conversion) -> None:
             hint="Leave use_docling out: this version converts with its own converters.",
             field="use_docling",
         )
+
+
+def _check_webhook(system: System, fields: Conversion) -> None:
+    """Refuse a receiver the server must not reach, at submit. Raises InvalidRequest."""
+    if fields.webhook_url is None:
+        return
+    try:
+        system.check_url(fields.webhook_url)
+    except FetchRefused as error:
+        raise InvalidRequest(error.message, code=error.code, hint=error.hint, field="webhook_url") from None
 
 
 def _check_options(content_type: ContentType | None, options: JsonObject) -> None:

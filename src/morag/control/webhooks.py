@@ -27,8 +27,8 @@ SECRET_BYTES = 32
 PREVIOUS_S = 86_400.0
 """How long the secret before signs beside the new one."""
 GIVE_UP_S = 86_400.0
-PAUSES_S = (5.0, 30.0, 120.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0)
-"""Between tries, the last one again and again; a fifth of each is drawn. As the Standard Webhooks text advises."""
+PAUSES_S = (2.0, 10.0, 60.0, 600.0, 1800.0, 3600.0, 7200.0, 14_400.0)
+"""Between tries, the last one again and again; a fifth of each is drawn."""
 HOLD_S = 60.0
 """A delivery taken by a process that died meanwhile is due again after this."""
 AT_ONCE = 32

@@ -1,4 +1,4 @@
-"""What happened to a task: its attempts, and its log, which status, streams and (later) webhooks all read."""
+"""What happened to a task: its attempts, and its log, which status and streams read."""
 
 from dataclasses import dataclass
 

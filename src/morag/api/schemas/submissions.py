@@ -87,7 +87,11 @@ class Conversion(BaseModel):
     options: JsonObjectField = Field(
         default_factory=dict, description="Options of the content type, such as `ocr` or `language`.", examples=[{}]
     )
-    webhook_url: str | None = Field(default=None, max_length=8192, description="Not available yet: a value is refused.")
+    webhook_url: Url | None = Field(
+        default=None,
+        description="Told by a signed POST when the task has ended, whichever way (Standard Webhooks).",
+        examples=["https://example.org/hooks/morag"],
+    )
 
     @model_validator(mode="before")
     @classmethod

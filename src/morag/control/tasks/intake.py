@@ -38,6 +38,8 @@ class Request:
     """The converter's options, already checked."""
     timeout_s: float | None = None
     metadata: JsonObject = field(default_factory=dict)
+    webhook_url: str | None = None
+    """Who is told when the task has ended; checked like any URL."""
     idempotency_key: str | None = None
 
 
@@ -91,8 +93,9 @@ class Intake:
             timeout_s=request.timeout_s,
             budget=self._budget,
             blobs=(request.source.sha256,) if request.source else (),
+            webhook_url=request.webhook_url,
             idempotency_key=request.idempotency_key,
-            idempotency_digest=digest(["process", _args(request), request.options]),
+            idempotency_digest=digest(["process", _args(request), request.options, request.webhook_url]),
         )
 
     async def _ingest_task(self, request: IngestRequest, user_id: str) -> NewTask:
@@ -121,8 +124,11 @@ class Intake:
             reservation=Reservation(document_id=request.document_id, replace_existing=request.replace_existing)
             if request.document_id
             else None,
+            webhook_url=conversion.webhook_url,
             idempotency_key=conversion.idempotency_key,
-            idempotency_digest=digest(["ingest", args, conversion.options, int(request.priority)]),
+            idempotency_digest=digest(
+                ["ingest", args, conversion.options, int(request.priority), conversion.webhook_url]
+            ),
             completed_with=_recognised(known) if known else None,
         )
 
