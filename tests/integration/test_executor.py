@@ -48,7 +48,7 @@ async def running(folder: Path, run: Run, *, slots: int = 4) -> AsyncGenerator[B
     bench = Bench(database, signals, run, slots)
     loops = [
         asyncio.create_task(bench.executor.serve()),
-        asyncio.create_task(Supervisor(database.tasks, []).serve()),
+        asyncio.create_task(Supervisor(database.tasks, this_worker("test"), []).serve()),
     ]
     try:
         yield bench

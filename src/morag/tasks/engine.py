@@ -4,7 +4,6 @@ Apart from it because a server's parts (converters, index, embedder) must not be
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from morag.control.ports import BlobStore, Signals, TaskStore
 from morag.control.tasks.definitions import Nature, Registry
 from morag.control.tasks.executors.background import BackgroundTasksExecutor
+from morag.control.tasks.loops import Loops
 from morag.control.tasks.manager import TaskManager
 from morag.control.tasks.schedules import Scheduler
 from morag.control.tasks.supervisor import Chore, Supervisor
@@ -84,30 +84,24 @@ class Engine:
         self._database = database
         self._blobs: FolderBlobStore | None = None
         self._children = Children(memory_bytes=memory)
-        self._loops: list[asyncio.Task[None]] = []
+        self._loops = Loops()
         self._warned: set[str] = set()
+        self._worker = this_worker("tasks")
         runner = FunctionRunner(registry, self.blobs, children=self._children)
         doors = [
             FunctionDoor(nature, n, wishes.namespace, registry, runner.stuck) for nature, n in wishes.slots.items()
         ]
-        self._executor = BackgroundTasksExecutor(
-            database.tasks, signals, runner.run, worker=this_worker("tasks"), doors=doors
-        )
+        self._executor = BackgroundTasksExecutor(database.tasks, signals, runner.run, worker=self._worker, doors=doors)
         self.loop = asyncio.get_running_loop()
         self.store: TaskStore = database.tasks
         self.manager = TaskManager(database.tasks, signals, on_cancel=self._check)
 
     def serve(self, scheduler: Scheduler, *, retention_s: float) -> None:
         """Run tasks until closed."""
-        supervisor = Supervisor(self.store, self._chores(retention_s))
-        for name, serving in (
-            ("executor", self._executor.serve()),
-            ("supervisor", supervisor.serve()),
-            ("scheduler", scheduler.serve()),
-        ):
-            loop = asyncio.create_task(serving, name=f"morag {name}")
-            loop.add_done_callback(_say_if_broken)
-            self._loops.append(loop)
+        supervisor = Supervisor(self.store, self._worker, self._chores(retention_s))
+        self._loops.start("executor", self._executor.serve)
+        self._loops.start("supervisor", supervisor.serve)
+        self._loops.start("scheduler", scheduler.serve)
 
     async def submit(self, new: NewTask) -> Task:
         """Store the task. The doors are rung before it is committed: their claim then joins the same commit."""
@@ -127,11 +121,7 @@ class Engine:
         """Let what runs end, for as long as the application said; give back the rest, and close."""
         if self.loop is asyncio.get_running_loop():
             await self._executor.drain(self._wishes.drain_s)
-            for loop in self._loops:
-                loop.cancel()
-            for loop in self._loops:
-                with contextlib.suppress(asyncio.CancelledError):
-                    await loop
+            await self._loops.close()
             await self._children.close()
         await self._database.close()
 
@@ -155,7 +145,7 @@ class Engine:
         return [
             Chore(name="retire", every_s=CLEAN_S, act=retire),
             Chore(name="sweep_blobs", every_s=CLEAN_S, act=sweep_blobs),
-            Chore(name="warn_of_unknown_names", every_s=UNKNOWN_S, act=self._warn_of_unknown),
+            Chore(name="warn_of_unknown_names", every_s=UNKNOWN_S, act=self._warn_of_unknown, is_own=True),
         ]
 
     async def _warn_of_unknown(self) -> int:
@@ -191,9 +181,3 @@ async def open_engine(
 
     engine.serve(Scheduler(scheduled, submit, SystemClock()), retention_s=settings.retention_days * DAY_S)
     return engine
-
-
-def _say_if_broken(loop: "asyncio.Task[None]") -> None:
-    """A loop that ends by itself is a bug that must not stay unseen."""
-    if not loop.cancelled() and loop.exception():
-        log.critical("loop_broken", exc_info=loop.exception())

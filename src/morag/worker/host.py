@@ -1,7 +1,5 @@
 """A running server's inside: data folder, sandbox, runner, executor and supervisor, opened and closed together."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -64,20 +62,9 @@ def _model_paths(settings: Settings) -> list[Path]:
 
 @asynccontextmanager
 async def _serving(system: System) -> AsyncGenerator[None]:
-    loops = [asyncio.create_task(system.executor.serve()), asyncio.create_task(system.supervisor.serve())]
-    for loop in loops:
-        loop.add_done_callback(_say_if_broken)
+    system.loops.start("executor", system.executor.serve)
+    system.loops.start("supervisor", system.supervisor.serve)
     try:
         yield
     finally:
-        for loop in loops:
-            loop.cancel()
-        for loop in loops:
-            with contextlib.suppress(asyncio.CancelledError):
-                await loop
-
-
-def _say_if_broken(loop: "asyncio.Task[None]") -> None:
-    """A loop that ends by itself is a bug that must not stay unseen."""
-    if not loop.cancelled() and loop.exception():
-        log.critical("loop_broken", exc_info=loop.exception())
+        await system.loops.close()
