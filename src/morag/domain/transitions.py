@@ -57,6 +57,11 @@ def resumed(ranked: int) -> int:
     return ranked % _STEPS
 
 
+def is_resumed(ranked: int) -> bool:
+    """Whether that is the rank of a parent whose children ended."""
+    return ranked < _STEPS
+
+
 def content_type_of(args: Mapping[str, Json]) -> str:
     """The content type a claimer must offer for such a task, empty if it has none."""
     found = args.get("content_type")

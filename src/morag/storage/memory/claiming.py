@@ -3,14 +3,16 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from morag.domain.history import Attempt
 from morag.domain.task import Lease, Offers, TaskState, Worker
 from morag.domain.transitions import child_result, content_type_of, is_offered
 from morag.storage.memory.ledger import Entry, Ledger
+from morag.storage.memory.limits import has_room
 
 COST = 1.0
-"""What one grant is charged, at the weight all users have."""
+"""What one grant is charged, at weight 1."""
 
 Queue = tuple[str, str]
 """Lane and namespace."""
@@ -29,7 +31,9 @@ class Claim:
 class Shares:
     """What each user was charged in each lane, and each lane's floor."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        """Users are charged by the limits the ledger knows."""
+        self._ledger = ledger
         self._charged: defaultdict[tuple[Queue, str], tuple[float, int]] = defaultdict(lambda: (0.0, 0))
         self._floors: defaultdict[Queue, float] = defaultdict(float)
         self._grants = 0
@@ -40,7 +44,8 @@ class Shares:
         (passed, _), user_id = min((self._charged[queue, user], user) for user in users)
         self._floors[queue] = max(self._floors[queue], passed)
         self._grants += 1
-        self._charged[queue, user_id] = (self._floors[queue] + COST, self._grants)
+        cost = COST / self._ledger.limits_of(user_id).weight
+        self._charged[queue, user_id] = (self._floors[queue] + cost, self._grants)
         return min(
             (entry for entry in waiting if entry.task.user_id == user_id),
             key=lambda entry: (entry.rank, entry.task.id),
@@ -50,7 +55,7 @@ class Shares:
 def grant(ledger: Ledger, shares: Shares, claim: Claim, lane: str, n: int) -> list[Lease]:
     """Up to `n` new leases in one lane."""
     granted: list[Lease] = []
-    while len(granted) < n and (waiting := list(filter(_fits(claim.offers, lane), ledger.entries.values()))):
+    while len(granted) < n and (waiting := list(filter(_fits(ledger, claim.offers, lane), ledger.entries.values()))):
         granted.append(_grant(ledger, claim, shares.fairest((lane, claim.offers.namespace), waiting)))
     return granted
 
@@ -67,11 +72,16 @@ def held(ledger: Ledger, claim: Claim) -> list[Lease]:
     return [_lease(ledger, claim, entry) for entry in sorted(mine, key=lambda entry: entry.task.id)]
 
 
-def _fits(offers: Offers, lane: str) -> Callable[[Entry], bool]:
+def _fits(ledger: Ledger, offers: Offers, lane: str) -> Callable[[Entry], bool]:
+    @cache
+    def may_run(user_id: str, is_lapsed: bool) -> bool:  # noqa: FBT001 -- the key of the cache
+        return has_room(ledger, user_id, for_lapsed=is_lapsed)
+
     def fits(entry: Entry) -> bool:
         task = entry.task
         stands_there = entry.is_ready and task.lane == lane and task.namespace == offers.namespace
-        return stands_there and is_offered(offers, task.name, content_type_of(task.args))
+        is_fit = stands_there and is_offered(offers, task.name, content_type_of(task.args))
+        return is_fit and may_run(task.user_id, entry.lapsed)
 
     return fits
 

@@ -73,6 +73,10 @@ class MemoryDocumentStore:
         """Whether the user has a visible document of that id."""
         return (user_id, document_id) in self._shown
 
+    def of_user(self, user_id: str) -> list[StoredDocument]:
+        """All visible documents of the user."""
+        return [found for (owner, _), found in self._shown.items() if owner == user_id]
+
     def blobs(self) -> set[str]:
         """All blobs that visible documents refer to."""
         shown = [found.publication for found in self._shown.values()]

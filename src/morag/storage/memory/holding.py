@@ -73,6 +73,7 @@ class Holding:
 
     def free(self, entry: Entry, *, reason: str, was_held_by: str | None = None) -> None:
         """Take the task from its holder and put it back into its lane."""
+        self._ledger.slot_freed(entry)
         self._ledger.end_attempt(entry, "released")
         self._ledger.stand_in_lane(entry, ready_at=self._clock.now(), worker_id=None)
         self._ledger.note_state(entry, reason=reason, **({"worker_id": was_held_by} if was_held_by else {}))
@@ -91,6 +92,7 @@ class Holding:
             entry.lapsed = False
 
     def _let_go(self, entry: Entry, fence: int, outcome: Outcome | Parked) -> None:
+        self._ledger.slot_freed(entry)
         self._forgive(entry)
         entry.is_ready = False
         entry.digests[fence] = digest(outcome)

@@ -2,18 +2,21 @@
 
 from collections.abc import Sequence
 
-from morag.domain.errors import DocumentExists, IdempotencyConflict
+from morag.domain.errors import DocumentExists, IdempotencyConflict, MoragError
+from morag.domain.limits import Allowance
 from morag.domain.task import NewTask, Task
 from morag.domain.transitions import IDEMPOTENCY_S
 from morag.storage.memory.documents import MemoryDocumentStore
 from morag.storage.memory.ledger import Ledger
+from morag.storage.memory.limits import Accounts
 
 
 class Intake:
     """Stores new tasks, all or none."""
 
-    def __init__(self, ledger: Ledger, documents: MemoryDocumentStore) -> None:
+    def __init__(self, ledger: Ledger, documents: MemoryDocumentStore, accounts: Accounts) -> None:
         self._ledger = ledger
+        self._accounts = accounts
         self._documents = documents
         self._clock = ledger.clock
 
@@ -21,16 +24,19 @@ class Intake:
         """Store the tasks in order; each known by its key gives the task that has it."""
         before = set(self._ledger.entries)
         try:
-            return [self._submit(new) for new in tasks]
-        except (IdempotencyConflict, DocumentExists):
+            allowances = {new.user_id: self._accounts.allowance(new.user_id) for new in tasks}
+            return [self._submit(new, allowances[new.user_id]) for new in tasks]
+        except MoragError:
             for task_id in set(self._ledger.entries) - before:
                 del self._ledger.entries[task_id]
             raise
 
-    def _submit(self, new: NewTask) -> Task:
+    def _submit(self, new: NewTask, allowance: Allowance) -> Task:
         known = self._known(new)
         if known:
             return known
+        if new.completed_with is None:
+            allowance.take(new.args)
         self._check_reservation(new)
         return self._ledger.insert(new, user_id=new.user_id, parent_id=None).task
 

@@ -7,6 +7,7 @@ from typing import Any
 from morag.control.ports import Clock, Signals
 from morag.domain.failure import Decision, Failure
 from morag.domain.history import Attempt, Event
+from morag.domain.limits import Limits
 from morag.domain.task import TERMINAL_STATES, NewTask, Task, TaskState, Worker
 from morag.domain.transitions import Standing, as_json, due_at, opened, rank, resumed
 
@@ -37,9 +38,14 @@ class Entry:
         """Whether someone holds it and its lease did not expire."""
         return self.task.state is TaskState.RUNNING
 
+    @property
+    def has_slot(self) -> bool:
+        """Whether it counts as running: its holder is at it, or may still be."""
+        return self.is_running or self.lapsed
+
     def is_held(self, fence: int) -> bool:
         """Whether the fence is that of a lease which still counts."""
-        return self.task.fence == fence and (self.is_running or self.lapsed)
+        return self.task.fence == fence and self.has_slot
 
     def set(self, **changes: Any) -> None:
         """Replace fields of the record."""
@@ -52,6 +58,8 @@ class Ledger:
     def __init__(self, clock: Clock, signals: Signals) -> None:
         self.clock = clock
         self.entries: dict[str, Entry] = {}
+        self.limits: dict[str | None, Limits] = {}
+        """By user; None is for all who have none of their own."""
         self._signals = signals
 
     def of(self, task_id: str) -> Entry | None:
@@ -62,6 +70,14 @@ class Ledger:
         """The entry if the fence is current."""
         entry = self.entries.get(task_id)
         return entry if entry and entry.is_held(fence) else None
+
+    def of_user(self, user_id: str) -> list[Entry]:
+        """All entries of the user."""
+        return [entry for entry in self.entries.values() if entry.task.user_id == user_id]
+
+    def limits_of(self, user_id: str) -> Limits:
+        """The user's limits, else everybody's, else none."""
+        return self.limits.get(user_id) or self.limits.get(None) or Limits()
 
     def children(self, task_id: str) -> list[Entry]:
         """The children, oldest first."""
@@ -115,6 +131,17 @@ class Ledger:
         entry.is_ready = True
         self._signals.lane(entry.task.lane)
 
+    def slot_freed(self, entry: Entry) -> None:
+        """A task stops running: if that makes room below a limit, the lanes of its user's others are rung."""
+        if self.limits_of(entry.task.user_id).running is not None:
+            self.ring_lanes(entry.task.user_id)
+
+    def ring_lanes(self, user_id: str | None) -> None:
+        """Ring where ready tasks of the user, or of anybody, stand."""
+        for entry in self.entries.values():
+            if entry.is_ready and user_id in {None, entry.task.user_id}:
+                self._signals.lane(entry.task.lane)
+
     def promote(self) -> None:
         """Let delayed tasks whose time has come be claimable."""
         for entry in self.entries.values():
@@ -145,8 +172,9 @@ class Ledger:
         """End an open task whoever holds it; its fence moves on if someone does."""
         if entry.task.state in TERMINAL_STATES:
             return False
-        if entry.is_running or entry.lapsed:
+        if entry.has_slot:
             entry.set(fence=entry.task.fence + 1)
+            self.slot_freed(entry)
         if entry.attempts and entry.attempts[-1].ended_at is None:
             self.end_attempt(entry, state.value, failure)
         self.end(entry, state, failure)

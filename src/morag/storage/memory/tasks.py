@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from morag.control.ports import Clock, LaneLoad, Signals, SweepReport
 from morag.domain.history import Attempt, Event
+from morag.domain.limits import Limits, Usage, check
 from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 from morag.domain.transitions import (
     check_inline,
@@ -19,6 +20,7 @@ from morag.storage.memory.documents import MemoryDocumentStore
 from morag.storage.memory.holding import Holding
 from morag.storage.memory.intake import Intake
 from morag.storage.memory.ledger import Entry, IsAlive, Ledger
+from morag.storage.memory.limits import Accounts
 
 
 class MemoryTaskStore:
@@ -31,8 +33,9 @@ class MemoryTaskStore:
         self._documents = documents
         self._ledger = Ledger(clock, signals)
         documents.on_remove(self._ledger.withdraw)
-        self._shares = Shares()
-        self._intake = Intake(self._ledger, documents)
+        self._shares = Shares(self._ledger)
+        self._accounts = Accounts(self._ledger, documents)
+        self._intake = Intake(self._ledger, documents, self._accounts)
         self._holding = Holding(self._ledger, documents)
         self._clock = clock
         self._boot_id = boot_id
@@ -41,7 +44,7 @@ class MemoryTaskStore:
         """Who leads, and until when on the monotonic clock."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
-        """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists."""
+        """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists, LimitReached."""
         return self._intake.submit(tasks)
 
     async def claim(
@@ -128,6 +131,20 @@ class MemoryTaskStore:
         """Give the lead back, if `worker` has it."""
         if self._leader and self._leader[0].id == worker.id:
             self._leader = None
+
+    async def set_limits(self, user_id: str | None, limits: Limits | None) -> None:
+        """Give a user, or everybody without their own, limits; None takes them back. Raises InvalidRequest."""
+        if limits:
+            check(limits)
+        self._accounts.assign(user_id, limits)
+
+    async def limits(self, user_id: str) -> Limits:
+        """The user's limits, else everybody's, else none."""
+        return self._ledger.limits_of(user_id)
+
+    async def usage(self, user_id: str) -> Usage:
+        """What the user uses now."""
+        return self._accounts.usage(user_id)
 
     async def get(self, task_id: str, *, user_id: str | None = None) -> Task | None:
         """The record; with a user id only if it is that user's."""
