@@ -1,7 +1,8 @@
 """The wire between processes: messages that are checked when read, because the other side may be broken or hostile.
 
-A converted document travels as JSON from the child process (later: from a user's machine) to the server, and rests in
-that form in the blob store.
+A converted document travels as JSON from a child process to its parent and from a user's machine to the server, and
+rests in that form in the blob store. Server and workers speak version PROTOCOL of the messages at the end; fields that
+a side does not know are passed over.
 """
 
 from typing import Annotated, Literal, Self
@@ -143,3 +144,161 @@ class ChildFailed(BaseModel):
 
 ChildMessage = Annotated[ChildProgress | ChildDone | ChildFailed, Field(discriminator="kind")]
 CHILD_MESSAGE: TypeAdapter[ChildProgress | ChildDone | ChildFailed] = TypeAdapter(ChildMessage)
+
+
+PROTOCOL = 1
+"""Version of the messages below. A worker says which it speaks; another than the server's is answered 426."""
+MAX_INLINE_BYTES = 1024**2
+"""Larger documents are uploaded first, in pieces that can be resumed."""
+
+ShortText = Annotated[str, Field(max_length=200)]
+Identifier = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class RegisterWorker(BaseModel):
+    """`POST /api/v1/workers`: a machine says who it is and what it passed its own tests for."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    instance_id: Identifier
+    version: ShortText
+    protocol: int = PROTOCOL
+    type: Literal["remote_gpu", "remote_cpu"]
+    lanes: list[Identifier] = Field(default=[], max_length=8, description="Of its owner; all it may serve if empty.")
+    content_types: list[ContentType] = Field(min_length=1, max_length=len(ContentType))
+    capabilities: dict[str, JsonValue] = {}
+    slots: int = Field(default=1, ge=1, le=64)
+    hardware: dict[str, JsonValue] = {}
+
+
+class Registered(BaseModel):
+    """Its answer: durations in seconds, never clocks."""
+
+    worker_id: str
+    generation: int
+    lanes: list[str]
+    poll_s: float
+    heartbeat_s: float
+    lease_s: float
+
+
+class ClaimWork(BaseModel):
+    """`POST /api/v1/workers/{id}/claim`. The same `claim_id` again gives the same leases."""
+
+    claim_id: Identifier
+    generation: int = Field(default=0, description="Of its registration; 0: whichever is current.")
+    slots: int = Field(ge=1, le=64)
+    wait_s: float = Field(default=0.0, ge=0, le=25)
+
+
+class SourceMessage(BaseModel):
+    """What is to be converted: `GET /api/v1/attempts/{attempt_id}/source` has the bytes."""
+
+    size: int
+    sha256: str
+    filename: str
+
+
+class LeaseMessage(BaseModel):
+    """One task granted. Its running time, in seconds, begins with the answer that carries it."""
+
+    attempt_id: str
+    task_id: str
+    fence: int
+    name: str
+    content_type: ContentType
+    media_type: str
+    options: dict[str, JsonValue]
+    source: SourceMessage | None = None
+    url: str | None = None
+    timeout_s: float
+    lease_s: float
+
+
+class Claimed(BaseModel):
+    """What was granted."""
+
+    leases: list[LeaseMessage]
+
+
+class HeldMessage(BaseModel):
+    """A lease as its holder sees it."""
+
+    attempt_id: Identifier
+    fence: int
+    stage: Annotated[str, Field(max_length=100)] = ""
+    progress: float = Field(default=0.0, ge=0, le=1)
+    message: Annotated[str, Field(max_length=500)] = ""
+
+
+class Heartbeat(BaseModel):
+    """`POST /api/v1/workers/{id}/heartbeat`: every lease it holds, in one message."""
+
+    seq: int = Field(ge=0)
+    generation: int = 0
+    state: Literal["active", "draining"] = "active"
+    load: dict[str, JsonValue] = {}
+    leases: list[HeldMessage] = Field(default=[], max_length=256)
+
+
+class Directives(BaseModel):
+    """What the server wants of a worker."""
+
+    drain: bool = False
+    pause: bool = False
+    heartbeat_s: float
+    min_version: str | None = None
+
+
+class HeartbeatAnswer(BaseModel):
+    """For each lease whether to go on; `cancel` and `lost` mean: stop, deliver nothing."""
+
+    leases: dict[str, Literal["ok", "cancel", "lost"]]
+    directives: Directives
+
+
+class CompleteAttempt(BaseModel):
+    """`POST /api/v1/attempts/{a}/complete`: the document itself, or the upload that holds it as JSON.
+
+    `sha256` is that of the bytes uploaded, or of the inline document's `markdown` in UTF-8.
+    """
+
+    fence: int
+    result: DocumentMessage | None = None
+    upload_id: Identifier | None = None
+    sha256: Sha256
+    timings: dict[str, float] = {}
+
+
+class Committed(BaseModel):
+    """The task is completed; `duplicate` if it was already, by this same attempt."""
+
+    status: Literal["committed", "duplicate"]
+
+
+class FailAttempt(BaseModel):
+    """`POST /api/v1/attempts/{a}/fail`. A `failure_type` the server does not know counts as `processing_error`."""
+
+    fence: int
+    failure_type: Annotated[str, Field(max_length=64)]
+    code: Annotated[str, Field(max_length=100)] = "worker_failed"
+    message: Annotated[str, Field(max_length=2000)] = ""
+    hint: Annotated[str | None, Field(max_length=2000)] = None
+    signature: Annotated[str | None, Field(max_length=200)] = None
+    stage: Annotated[str | None, Field(max_length=100)] = None
+    is_final: bool = False
+    resources: dict[str, JsonValue] = {}
+
+
+class FailureDecided(BaseModel):
+    """What is done about it."""
+
+    decision: str
+    reason: str
+
+
+class ReleaseAttempt(BaseModel):
+    """`POST /api/v1/attempts/{a}/release`: back to its lane at once, nothing charged."""
+
+    fence: int
+    reason: Literal["drain", "preempted"] = "drain"

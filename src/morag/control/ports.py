@@ -7,10 +7,12 @@ from typing import Protocol
 
 from morag.domain.content import StoredDocument
 from morag.domain.history import Attempt, Event
+from morag.domain.json import JsonObject
 from morag.domain.keys import ApiKey
 from morag.domain.limits import Limits, Usage
 from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
 from morag.domain.webhook import Delivery, Secret
+from morag.domain.worker import Machine, Readiness, RemoteWorker
 
 
 class Clock(Protocol):
@@ -42,6 +44,10 @@ class Signals(Protocol):
 
     def task(self, task_id: str) -> None:
         """A task's record or log changed. Callable from any thread."""
+        ...
+
+    def everything(self) -> None:
+        """Any lane may have work, any task may have changed: others wrote. Callable from any thread."""
         ...
 
     def hear_lanes(self, lanes: Sequence[str]) -> AbstractContextManager[Bell]:
@@ -313,6 +319,10 @@ class DeliveryStore(Protocol):
         ...
 
 
+KEY_COPY_S = 0.4
+"""How old an answer of `KeyStore.get` may be."""
+
+
 class KeyStore(Protocol):
     """API keys. Each act is atomic, and durable when it returns. All raise Unavailable."""
 
@@ -321,7 +331,7 @@ class KeyStore(Protocol):
         ...
 
     async def get(self, key_id: str) -> ApiKey | None:
-        """The key, live or not; None if there is none of that id. An answer may be `COPY_S` old, not more."""
+        """The key, live or not; None if there is none of that id. It may be KEY_COPY_S old."""
         ...
 
     async def find(self, *, user_id: str | None = None) -> list[ApiKey]:
@@ -342,4 +352,32 @@ class KeyStore(Protocol):
 
     async def has_any(self) -> bool:
         """Whether a key was ever made; one that has ended counts."""
+        ...
+
+
+class WorkerStore(Protocol):
+    """Users' machines. Each act is atomic, and durable when it returns. All raise Unavailable."""
+
+    async def register(self, user_id: str, machine: Machine, *, fresh_id: str) -> RemoteWorker:
+        """Keep a machine, one generation on, active and heard now: as it was known by its instance, else `fresh_id`."""
+        ...
+
+    async def get(self, worker_id: str) -> RemoteWorker | None:
+        """The worker, there or lost; None if it never was or left."""
+        ...
+
+    async def find(self, *, user_id: str | None = None) -> list[RemoteWorker]:
+        """All workers, or those of a user, by id."""
+        ...
+
+    async def hear(self, worker_id: str, generation: int, *, load: JsonObject, held: int) -> RemoteWorker | None:
+        """Note that it was heard now. The worker afterwards; None, and nothing noted, if that session is over."""
+        ...
+
+    async def set_readiness(self, worker_id: str, readiness: Readiness) -> RemoteWorker | None:
+        """Let it work, pause or drain. The worker afterwards, None if there is none."""
+        ...
+
+    async def remove(self, worker_id: str) -> bool:
+        """Forget it: it left. Whether there was one."""
         ...
