@@ -55,7 +55,7 @@ class Shares:
 def grant(ledger: Ledger, shares: Shares, claim: Claim, lane: str, n: int) -> list[Lease]:
     """Up to `n` new leases in one lane."""
     granted: list[Lease] = []
-    while len(granted) < n and (waiting := list(filter(_fits(ledger, claim.offers, lane), ledger.entries.values()))):
+    while len(granted) < n and (waiting := list(filter(fits(ledger, claim.offers, lane), ledger.entries.values()))):
         granted.append(_grant(ledger, claim, shares.fairest((lane, claim.offers.namespace), waiting)))
     return granted
 
@@ -72,18 +72,20 @@ def held(ledger: Ledger, claim: Claim) -> list[Lease]:
     return [_lease(ledger, claim, entry) for entry in sorted(mine, key=lambda entry: entry.task.id)]
 
 
-def _fits(ledger: Ledger, offers: Offers, lane: str) -> Callable[[Entry], bool]:
+def fits(ledger: Ledger, offers: Offers, lane: str) -> Callable[[Entry], bool]:
+    """Whether a task could be granted to such a claimer now."""
+
     @cache
     def may_run(user_id: str, is_lapsed: bool) -> bool:  # noqa: FBT001 -- the key of the cache
         return has_room(ledger, user_id, for_lapsed=is_lapsed)
 
-    def fits(entry: Entry) -> bool:
+    def does_fit(entry: Entry) -> bool:
         task = entry.task
         stands_there = entry.is_ready and task.lane == lane and task.namespace == offers.namespace
         is_fit = stands_there and is_offered(offers, task.name, content_type_of(task.args))
         return is_fit and may_run(task.user_id, entry.lapsed)
 
-    return fits
+    return does_fit
 
 
 def _grant(ledger: Ledger, claim: Claim, entry: Entry) -> Lease:

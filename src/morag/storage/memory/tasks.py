@@ -15,7 +15,7 @@ from morag.domain.transitions import (
     steps,
     worn_out,
 )
-from morag.storage.memory.claiming import Claim, Shares, grant, held
+from morag.storage.memory.claiming import Claim, Shares, fits, grant, held
 from morag.storage.memory.documents import MemoryDocumentStore
 from morag.storage.memory.holding import Holding
 from morag.storage.memory.intake import Intake
@@ -207,6 +207,11 @@ class MemoryTaskStore:
             if entry.task.state in {TaskState.PENDING, TaskState.RUNNING} and user_id in {None, entry.task.user_id}
         ]
         return {lane: self._load(standing, lane) for lane in {entry.task.lane for entry in standing}}
+
+    async def ready(self, lane: str, offers: Offers, *, limit: int) -> list[tuple[str, int]]:
+        """(task id, attempts so far) of ready tasks in a lane that such a claimer could be granted, in no order."""
+        found = filter(fits(self._ledger, offers, lane), self._ledger.entries.values())
+        return [(entry.task.id, entry.task.attempt) for entry in found][:limit]
 
     async def ready_names(self, lane: str, namespace: str) -> set[str]:
         """The names of the ready tasks of a namespace in a lane."""

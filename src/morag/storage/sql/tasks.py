@@ -172,6 +172,10 @@ class SqlTaskStore:
         """By lane: what stands there and what runs."""
         return await self._engine.read(lambda tx: _loads(tx, user_id, self._host.moment(tx).now))
 
+    async def ready(self, lane: str, offers: Offers, *, limit: int) -> list[tuple[str, int]]:
+        """(task id, attempts so far) of ready tasks in a lane that such a claimer could be granted, in no order."""
+        return await self._engine.read(lambda tx: _ready(tx, lane, offers, limit))
+
     async def ready_names(self, lane: str, namespace: str) -> set[str]:
         """The names of the ready tasks of a namespace in a lane."""
 
@@ -191,6 +195,18 @@ class SqlTaskStore:
         """Those of the blobs that a task or a document refers to."""
         asked = records.dump(list(blobs))
         return await self._engine.read(lambda tx: {row[0] for row in tx.rows(sql.REFERENCED, blobs=asked)})
+
+
+def _ready(tx: Transaction, lane: str, offers: Offers, limit: int) -> list[tuple[str, int]]:
+    queue = {"lane": lane, "namespace": offers.namespace}
+    types = None if offers.content_types is None else records.dump(sorted(offers.content_types))
+    names = {row[0] for row in tx.rows(sql.READY_NAMES, **queue)} if offers.names is None else offers.names
+    found: list[tuple[str, int]] = []
+    for name in sorted(names):
+        left = limit - len(found)
+        if left > 0:
+            found += [(row[0], row[1]) for row in tx.rows(sql.READY, name=name, types=types, limit=left, **queue)]
+    return found
 
 
 def _loads(tx: Transaction, user_id: str | None, now: float) -> dict[str, LaneLoad]:

@@ -36,6 +36,17 @@ FROM tasks AS mine WHERE mine.id = :id AND mine.state = 'pending'
 
 READY_NAMES = "SELECT DISTINCT name FROM tasks WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace"
 
+# CROSS JOIN: from the users to their tasks, each a seek, however much of other names is queued
+READY = """
+SELECT tasks.id, tasks.attempt FROM turns CROSS JOIN tasks
+WHERE turns.lane = :lane AND turns.namespace = :namespace AND turns.is_active = 1
+    AND tasks.is_ready = 1 AND tasks.lane = turns.lane AND tasks.namespace = turns.namespace
+    AND tasks.user_id = turns.user_id AND tasks.name = :name
+    AND (turns.room = 2 OR (turns.room = 1 AND tasks.lapsed = 1))
+    AND (CAST(:types AS TEXT) IS NULL OR tasks.content_type IN (SELECT value FROM json_each(:types)))
+LIMIT :limit
+"""
+
 READY_BY_LANE = """
 SELECT lane, count(*), min(ready_at) FROM tasks
 WHERE is_ready = 1 AND user_id = coalesce(:user_id, user_id) GROUP BY lane
