@@ -28,6 +28,8 @@ class Caller:
 
     user_id: str
     scopes: frozenset[Scope]
+    key_id: str | None = None
+    """The key that says so; None for who has none."""
 
 
 def is_user_id(text: str) -> bool:

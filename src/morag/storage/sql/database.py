@@ -10,6 +10,7 @@ from morag.storage import host
 from morag.storage.sql.backup import copy
 from morag.storage.sql.documents import SqlDocumentStore, SqlMeta
 from morag.storage.sql.engine import Engine
+from morag.storage.sql.keys import SqlKeyStore
 from morag.storage.sql.migrate import known_migrations, migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
@@ -42,6 +43,7 @@ class Database:
         self.tasks = SqlTaskStore(engine, machine)
         self.documents = SqlDocumentStore(engine, machine)
         self.meta = SqlMeta(engine)
+        self.keys = SqlKeyStore(engine)
         self.deliveries = SqlDeliveryStore(engine, machine)
 
     async def backup(self, path: Path) -> None:

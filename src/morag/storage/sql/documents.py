@@ -95,6 +95,15 @@ class SqlMeta:
         """Set it, durable when it returns."""
         await self._engine.write(lambda tx: tx.run(sql.SET_META, key=key, value=value))
 
+    async def keep(self, key: str, value: str) -> str:
+        """Set it unless it is set, by whichever process is first; what it is then."""
+
+        def act(tx: Transaction) -> str:
+            tx.run(sql.KEEP_META, key=key, value=value)
+            return str(tx.rows(sql.GET_META, key=key)[0][0])
+
+        return await self._engine.write(act)
+
 
 def _page(tx: Transaction, user_id: str, document_id: str) -> list[StoredDocument]:
     rows = tx.rows(sql.EVERY_PAGE, user_id=user_id, document_id=document_id, limit=PAGE)

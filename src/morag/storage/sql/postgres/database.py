@@ -10,6 +10,7 @@ from morag.control.ports import Signals
 from morag.domain.errors import InvalidRequest
 from morag.storage import host
 from morag.storage.sql.documents import SqlDocumentStore, SqlMeta
+from morag.storage.sql.keys import SqlKeyStore
 from morag.storage.sql.migrate import known_migrations
 from morag.storage.sql.postgres import troubles
 from morag.storage.sql.postgres.engine import PostgresEngine
@@ -53,6 +54,7 @@ class PostgresDatabase:
         self.tasks = SqlTaskStore(engine, member)
         self.documents = SqlDocumentStore(engine, member)
         self.meta = SqlMeta(engine)
+        self.keys = SqlKeyStore(engine)
         self.deliveries = SqlDeliveryStore(engine, member)
 
     async def backup(self, path: Path) -> None:

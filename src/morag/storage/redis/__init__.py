@@ -1,0 +1,1 @@
+"""Adapters over a Redis server (or Valkey)."""
