@@ -7,12 +7,13 @@ assemble(parts, run) ─▶ System (what the API serves), with the runner handed
 import asyncio
 import shutil
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from morag.control.ports import Run, Signals, TaskStore
+from morag.control.auth import NOTE_USE_S, APIKeyService
+from morag.control.ports import KeyStore, Run, Signals, TaskStore
 from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
 from morag.control.tasks.intake import NAMESPACE, Intake, new_id
 from morag.control.tasks.loops import Loops
@@ -20,7 +21,7 @@ from morag.control.tasks.manager import TaskManager
 from morag.control.tasks.supervisor import Chore, Supervisor
 from morag.control.webhooks import Webhooks
 from morag.domain.content import Generation
-from morag.domain.errors import InvalidRequest
+from morag.domain.errors import InvalidRequest, StartupError, Unavailable
 from morag.domain.identity import LOCAL_LANE
 from morag.domain.task import Offers, Worker
 from morag.pipeline.handlers import CONVERT, Handlers
@@ -35,8 +36,10 @@ from morag.storage.backup import copy_blobs, make_room
 from morag.storage.blobs import FolderBlobStore
 from morag.storage.fetching.fetcher import GuardedFetcher
 from morag.storage.fetching.poster import GuardedPoster
-from morag.storage.folder import DataFolder
+from morag.storage.folder import DataFolder, prepare
 from morag.storage.host import SystemClock, boot_id, this_worker
+from morag.storage.redis.key_copies import key_copies
+from morag.storage.redis.keys import key_authority
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import Database, open_database
 from morag.storage.vectors.embedded import EmbeddedIndex
@@ -78,6 +81,7 @@ class Parts:
     fetcher: GuardedFetcher
     handlers: Handlers
     sweep: IndexSweep
+    keys: APIKeyService
     is_index_current: bool
     is_index_whole: bool
     """False: documents were there before the index was, as in a backup that is put to use."""
@@ -93,6 +97,7 @@ class System:
     intake: Intake
     library: Library
     searcher: Searcher
+    keys: APIKeyService
     webhooks: Webhooks
     blobs: FolderBlobStore
     index: EmbeddedIndex
@@ -129,16 +134,71 @@ async def opened(settings: Settings) -> AsyncGenerator[Parts]:
             worker = this_worker("local")
             freed = await database.tasks.reclaim(keep=worker)
             log.info("data_folder_opened", tasks_taken_up_again=freed)
-            parts = await _parts(settings, folder, database, signals, worker)
-            try:
-                yield parts
-            finally:
-                parts.index.close()
+            async with _keys(settings, database) as keys:
+                parts = await _parts(settings, folder, database, signals, worker, keys)
+                try:
+                    yield parts
+                finally:
+                    parts.index.close()
         finally:
             await database.close()
 
 
-async def _parts(settings: Settings, folder: Path, database: Database, signals: Signals, worker: Worker) -> Parts:
+@asynccontextmanager
+async def opened_keys(settings: Settings) -> AsyncGenerator[APIKeyService]:
+    """The keys alone, also while a server runs on the same store. Raises StartupError."""
+    if settings.key_store == "redis":
+        async with key_authority(_redis_url(settings)) as store:
+            yield APIKeyService(store, SystemClock())
+        return
+    prepare(settings.data_dir)
+    database = await open_database(settings.data_dir / DATABASE, clock=SystemClock(), signals=LocalSignals())
+    try:
+        async with _keys(settings, database) as keys:
+            yield keys
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def _keys(settings: Settings, database: Database) -> AsyncGenerator[APIKeyService]:
+    async with _key_store(settings, database) as store:
+        keys = APIKeyService(store, SystemClock())
+        try:
+            yield keys
+        finally:
+            with suppress(Unavailable):  # when a key was last used is not worth an error at the end
+                await keys.note_use()
+
+
+def _key_store(settings: Settings, database: Database) -> AbstractAsyncContextManager[KeyStore]:
+    if settings.key_store == "redis":
+        return key_authority(_redis_url(settings))
+    if settings.redis_url is None:
+        return nullcontext(database.keys)
+    return _copied_keys(settings.redis_url, database)
+
+
+@asynccontextmanager
+async def _copied_keys(redis_url: str, database: Database) -> AsyncGenerator[KeyStore]:
+    store_id = await database.meta.keep("store_id", new_id())
+    async with key_copies(redis_url, database.keys, store_id=store_id) as store:
+        yield store
+
+
+def _redis_url(settings: Settings) -> str:
+    if settings.redis_url is None:
+        raise StartupError(
+            "MORAG_KEY_STORE=redis needs REDIS_URL.",
+            code="bad_setting",
+            hint="Set REDIS_URL, or leave MORAG_KEY_STORE out to keep keys in the database.",
+        )
+    return settings.redis_url
+
+
+async def _parts(
+    settings: Settings, folder: Path, database: Database, signals: Signals, worker: Worker, keys: APIKeyService
+) -> Parts:
     blobs = FolderBlobStore(folder / "blobs", min_free_bytes=settings.min_free_bytes)
     embedder = LocalEmbedder(settings.embedding_model)
     index_folder, is_current = await _index_folder(folder, database, embedder)
@@ -170,6 +230,7 @@ async def _parts(settings: Settings, folder: Path, database: Database, signals: 
         fetcher=fetcher,
         handlers=handlers,
         sweep=sweep,
+        keys=keys,
         is_index_current=is_current,
         is_index_whole=is_whole,
     )
@@ -212,6 +273,7 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         intake=Intake(manager, database.documents, deadline_s=settings.task_deadline_s),
         library=Library(documents=database.documents, index=parts.index, blobs=parts.blobs, on_removed=executor.check),
         searcher=Searcher(parts.embedder, parts.index, database.documents, dense_enabled=parts.is_index_current),
+        keys=parts.keys,
         webhooks=webhooks,
         blobs=parts.blobs,
         index=parts.index,
@@ -256,12 +318,17 @@ def _chores(parts: Parts, webhooks: Webhooks) -> list[Chore]:
         return await webhooks.forget(retention_s)
 
     # whoever leads may be a library's process, which knows of tasks and their blobs only
+    async def note_key_use() -> int:
+        await parts.keys.note_use()
+        return 0  # that keys are used is no news
+
     return [
         Chore(name="retire_tasks", every_s=CLEAN_S, act=retire),
         Chore(name="sweep_blobs", every_s=CLEAN_S, act=sweep_blobs),
         Chore(name="sweep_index", every_s=SWEEP_INDEX_S, act=parts.sweep.run, is_own=True),
         Chore(name="send_webhooks", every_s=SEND_S, act=webhooks.act, is_own=True),
         Chore(name="forget_deliveries", every_s=CLEAN_S, act=forget_deliveries, is_own=True),
+        Chore(name="note_key_use", every_s=NOTE_USE_S, act=note_key_use, is_own=True),
     ]
 
 

@@ -4,7 +4,7 @@ import os
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import platformdirs
 import psutil
@@ -16,14 +16,12 @@ from morag.domain.errors import StartupError
 
 GIB = 1024**3
 UNUSED = (
-    "REDIS_URL",
     "DATABASE_URL",
     "CELERY_BROKER_URL",
     "QDRANT_URL",
     "MORAG_BLOB_URL",
     "GEMINI_API_KEY",
     "MORAG_EMBEDDING_URL",
-    "MORAG_KEY_STORE",
 )
 """Variables whose names are taken for what is not built yet; who sets one must hear that it changes nothing."""
 
@@ -61,6 +59,15 @@ class Settings(BaseSettings):
         description="where client commands go (MORAG_API_BASE_URL is read too)",
     )
     api_key: str | None = Field(default=None, repr=False, description="the key of client commands")
+    key_store: Literal["database", "redis"] = Field(
+        default="database", description="where API keys are kept: `database`, or `redis` alone (REDIS_URL)"
+    )
+    redis_url: str | None = Field(
+        default=None,
+        validation_alias="REDIS_URL",
+        repr=False,
+        description="a Redis that holds copies of the API keys for less than a second, or all of them",
+    )
     allow_anonymous: bool | None = Field(
         default=None,
         description="requests without a key: unset, only from this machine; true, from anywhere; false, never",

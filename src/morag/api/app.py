@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from morag.api import description, errors
 from morag.api.door import Door, Trace
 from morag.api.metrics import Measures
-from morag.api.routes import documents, health, ingest, manual, metrics, process, search, status, tasks, webhooks
+from morag.api.routes import documents, health, ingest, keys, manual, metrics, process, search, status, tasks, webhooks
 from morag.bootstrap import System
 from morag.settings import Settings
 from morag.worker.host import open_system
@@ -32,6 +32,7 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
         version=version("morag"),
         description=description.TEXT,
         lifespan=lifespan,
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
@@ -41,7 +42,7 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
     app.add_middleware(Door, bound_to=settings.host, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(Trace, measures=app.state.measures)
     errors.install(app)
-    for resource in (process, ingest, status, documents, search, tasks, webhooks, health, metrics, manual):
+    for resource in (process, ingest, status, documents, search, tasks, keys, webhooks, health, metrics, manual):
         app.include_router(resource.router)
     app.openapi = partial(description.describe, app)
     return app

@@ -16,8 +16,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from morag.api import dependencies, errors
+from morag.api import access, errors
 from morag.api.metrics import Measures
+from morag.domain.errors import MoragError
 from morag.telemetry import log
 
 MAX_BODY_BYTES = 4 * 1024**2
@@ -75,7 +76,7 @@ class Door:
         """Answer to `allowed_hosts`; if none are named, to any, or to this machine only where bound to it."""
         self._app = app
         self._hosts = frozenset(host.lower() for host in allowed_hosts) or (
-            dependencies.LOOPBACK_HOSTS if dependencies.is_loopback(bound_to) else None
+            access.LOOPBACK_HOSTS if access.is_loopback(bound_to) else None
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,15 +88,18 @@ class Door:
         try:
             self._check_host(request)
             _check_origin(request)
-            if not _is_open(scope["path"]):
-                await dependencies.caller(request)
+            if not is_open(scope["path"]):
+                await access.caller(request)
         except HTTPException as refused:
             await errors.answer_http(scope, refused)(scope, receive, send)
+            return
+        except MoragError as error:  # nobody can tell now whose key it is
+            await errors.answer_error(scope, error)(scope, receive, send)
             return
         await self._app(scope, _bounded(request, receive), send)
 
     def _check_host(self, request: Request) -> None:
-        if self._hosts is not None and dependencies.host_name(request) not in self._hosts:
+        if self._hosts is not None and access.host_name(request) not in self._hosts:
             raise HTTPException(
                 421, "This server does not answer to that Host name; MORAG_ALLOWED_HOSTS lists those it does."
             )
@@ -119,7 +123,7 @@ def _ids(headers: Headers) -> dict[str, str]:
     return {**ids, "traceparent": trace} if _TRACEPARENT.fullmatch(trace) else ids
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
     """Whether a path answers without a key."""
     return path in _OPEN_PATHS or path.startswith(("/health/", "/docs/"))
 

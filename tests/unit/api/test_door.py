@@ -1,11 +1,15 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx2
 import pytest
 
 from morag.api.app import create_app
+from morag.control.auth import APIKeyService
 from morag.settings import Settings
+from morag.storage.host import SystemClock
+from morag.storage.memory.keys import MemoryKeyStore
 
 Ask = Callable[..., httpx2.Response]
 
@@ -21,6 +25,7 @@ def ask(tmp_path: Path) -> Callable[..., "httpx2.AsyncClient"]:
         *, peer: str = "127.0.0.1", base_url: str = "http://localhost:8000", **settings: object
     ) -> httpx2.AsyncClient:
         app = create_app(Settings.model_validate({"data_dir": tmp_path, **settings}))
+        app.state.system = SimpleNamespace(keys=APIKeyService(MemoryKeyStore(), SystemClock()))
         transport = httpx2.ASGITransport(app, client=(peer, 4711))
         return httpx2.AsyncClient(transport=transport, base_url=base_url)
 
@@ -160,7 +165,7 @@ async def test_traceparent_is_returned_if_it_is_one(ask: Make) -> None:
 
 async def test_bug_is_a_problem_without_details(ask: Make) -> None:
     async with ask() as client:
-        answer = await client.get("/api/v1/documents")  # the application was never started: it has no system
+        answer = await client.get("/api/v1/documents")  # the application was never started: its system has keys alone
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["code"] == "internal_error"

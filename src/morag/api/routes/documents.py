@@ -5,7 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from morag.api import cursors, shelf
-from morag.api.dependencies import CurrentCaller, CurrentSystem
+from morag.api.access import Submitter
+from morag.api.dependencies import CurrentSystem
 from morag.api.schemas.library import DocumentPage, DocumentShown
 
 router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
@@ -14,7 +15,7 @@ router = APIRouter(prefix="/api/v1/documents", tags=["documents"])
 @router.get("")
 @router.get("/", include_in_schema=False)
 async def list_documents(
-    caller: CurrentCaller,
+    caller: Submitter,
     system: CurrentSystem,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     cursor: Annotated[str | None, Query(max_length=400)] = None,
@@ -26,7 +27,7 @@ async def list_documents(
 
 
 @router.get("/{document_id}")
-async def get_document(document_id: str, caller: CurrentCaller, system: CurrentSystem) -> DocumentShown:
+async def get_document(document_id: str, caller: Submitter, system: CurrentSystem) -> DocumentShown:
     """One document."""
     return shelf.document(await system.library.get(caller.user_id, document_id))
 
@@ -36,13 +37,13 @@ async def get_document(document_id: str, caller: CurrentCaller, system: CurrentS
     response_class=Response,
     responses={200: {"content": {"text/markdown": {"schema": {"type": "string"}}}, "description": "Its Markdown."}},
 )
-async def get_markdown(document_id: str, caller: CurrentCaller, system: CurrentSystem) -> Response:
+async def get_markdown(document_id: str, caller: Submitter, system: CurrentSystem) -> Response:
     """What the document was converted to."""
     document = await system.library.read(caller.user_id, document_id)
     return Response(document.markdown, media_type="text/markdown")
 
 
 @router.delete("/{document_id}", status_code=204)
-async def delete_document(document_id: str, caller: CurrentCaller, system: CurrentSystem) -> None:
+async def delete_document(document_id: str, caller: Submitter, system: CurrentSystem) -> None:
     """Make a document disappear from search at once."""
     await system.library.delete(caller.user_id, document_id)

@@ -5,10 +5,11 @@ from typing import Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
+from morag.api.access import OPEN
 from morag.api.dependencies import CurrentSystem
 from morag.domain.errors import MoragError
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], dependencies=[OPEN])
 
 
 class Live(BaseModel):

@@ -3,8 +3,9 @@
 from fastapi import APIRouter, Request, Response
 
 from morag.api import uploads
+from morag.api.access import Submitter
 from morag.api.answers import accepted_ingest
-from morag.api.dependencies import CurrentCaller, CurrentSystem, IdempotencyKey
+from morag.api.dependencies import CurrentSystem, IdempotencyKey
 from morag.api.description import form_body
 from morag.api.schemas.conversions import BatchAccepted, IngestAccepted
 from morag.api.schemas.submissions import Ingestion, IngestionBatch, UrlIngestion
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
 
 @router.post("/file", status_code=202, openapi_extra=form_body(Ingestion))
 async def ingest_file(
-    request: Request, response: Response, caller: CurrentCaller, system: CurrentSystem, key: IdempotencyKey
+    request: Request, response: Response, caller: Submitter, system: CurrentSystem, key: IdempotencyKey
 ) -> IngestAccepted:
     """Ingest an uploaded file."""
     form = await uploads.receive_form(request, system.blobs, max_bytes=system.settings.max_upload_bytes)
@@ -29,7 +30,7 @@ async def ingest_file(
 
 @router.post("/url", status_code=202)
 async def ingest_url(
-    body: UrlIngestion, response: Response, caller: CurrentCaller, system: CurrentSystem, key: IdempotencyKey
+    body: UrlIngestion, response: Response, caller: Submitter, system: CurrentSystem, key: IdempotencyKey
 ) -> IngestAccepted:
     """Ingest what a URL leads to."""
     asked = to_ingest(from_url(system, body.url, body, key), body)
@@ -39,7 +40,7 @@ async def ingest_url(
 
 @router.post("/batch", status_code=202)
 async def ingest_batch(
-    body: IngestionBatch, caller: CurrentCaller, system: CurrentSystem, key: IdempotencyKey
+    body: IngestionBatch, caller: Submitter, system: CurrentSystem, key: IdempotencyKey
 ) -> BatchAccepted:
     """Ingest several URLs: all are taken, or none."""
     batch_id = new_id()
@@ -56,7 +57,7 @@ async def ingest_batch(
 
 
 @router.delete("/{task_id}")
-async def cancel_ingest(task_id: str, caller: CurrentCaller, system: CurrentSystem) -> Cancelled:
+async def cancel_ingest(task_id: str, caller: Submitter, system: CurrentSystem) -> Cancelled:
     """Stop an ingest; one that has ended stays as it is."""
     task = await system.manager.cancel(caller.user_id, task_id)
     return Cancelled(task_id=task.id, status=task.state.value)

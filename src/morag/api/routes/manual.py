@@ -1,13 +1,18 @@
-"""`/docs`: every route with examples, to be tried out; its scripts come from here, so that it works offline."""
+"""`/docs`: every route with examples, to be tried out; its scripts come from here, so that it works offline.
+
+`/openapi.json` is what it is made from.
+"""
 
 from importlib.resources import files
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
-router = APIRouter(prefix="/docs", include_in_schema=False)
+from morag.api.access import OPEN
+
+router = APIRouter(include_in_schema=False, dependencies=[OPEN])
 
 Part = Literal["swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"]
 
@@ -18,7 +23,13 @@ _TYPES: dict[Part, str] = {
 }
 
 
-@router.get("")
+@router.get("/openapi.json")
+def description(request: Request) -> JSONResponse:
+    """The OpenAPI document."""
+    return JSONResponse(request.app.openapi())
+
+
+@router.get("/docs")
 async def page() -> HTMLResponse:
     """The page."""
     return get_swagger_ui_html(
@@ -30,7 +41,7 @@ async def page() -> HTMLResponse:
     )
 
 
-@router.get("/{part}")
+@router.get("/docs/{part}")
 def part(part: Part) -> Response:
     """A file the page is made of."""
     content = (files("fastapi_swagger") / "resources" / part).read_bytes()

@@ -4,7 +4,8 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Request, Response
 
-from morag.api.dependencies import CurrentSystem, operator
+from morag.api.access import OPERATOR
+from morag.api.dependencies import CurrentSystem
 from morag.api.metrics import CONTENT_TYPE, Reading
 
 router = APIRouter(tags=["health"])
@@ -12,12 +13,12 @@ router = APIRouter(tags=["health"])
 
 @router.get(
     "/metrics",
+    dependencies=[OPERATOR],
     response_class=Response,
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Prometheus' text."}},
 )
 async def metrics(request: Request, system: CurrentSystem) -> Response:
     """Tasks, attempts, requests, index and disk in numbers."""
-    await operator(request)
     reading = Reading(
         version=version("morag"),
         lanes=await system.store.lanes(),

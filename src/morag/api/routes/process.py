@@ -5,8 +5,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Request, Response
 
 from morag.api import conversions, uploads
+from morag.api.access import Submitter
 from morag.api.conversions import Asked
-from morag.api.dependencies import CurrentCaller, CurrentSystem, IdempotencyKey
+from morag.api.dependencies import CurrentSystem, IdempotencyKey
 from morag.api.description import form_body
 from morag.api.schemas.conversions import Accepted, BatchResult, ConversionResult
 from morag.api.schemas.submissions import Conversion, ConversionBatch, UrlConversion
@@ -26,7 +27,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.post("/file", responses=_ANSWERS, openapi_extra=form_body(Conversion))
 async def process_file(
-    request: Request, caller: CurrentCaller, system: CurrentSystem, key: IdempotencyKey, prefer: Prefer = None
+    request: Request, caller: Submitter, system: CurrentSystem, key: IdempotencyKey, prefer: Prefer = None
 ) -> Response:
     """Convert an uploaded file."""
     form = await uploads.receive_form(request, system.blobs, max_bytes=system.settings.max_upload_bytes)
@@ -38,7 +39,7 @@ async def process_file(
 async def process_url(
     request: Request,
     body: UrlConversion,
-    caller: CurrentCaller,
+    caller: Submitter,
     system: CurrentSystem,
     key: IdempotencyKey,
     prefer: Prefer = None,
@@ -52,7 +53,7 @@ async def process_url(
 async def process_web(
     request: Request,
     body: UrlConversion,
-    caller: CurrentCaller,
+    caller: Submitter,
     system: CurrentSystem,
     key: IdempotencyKey,
     prefer: Prefer = None,
@@ -66,7 +67,7 @@ async def process_web(
 async def process_youtube(
     request: Request,
     body: UrlConversion,
-    caller: CurrentCaller,
+    caller: Submitter,
     system: CurrentSystem,
     key: IdempotencyKey,
     prefer: Prefer = None,
@@ -86,7 +87,7 @@ async def process_youtube(
 async def process_batch(
     request: Request,
     body: ConversionBatch,
-    caller: CurrentCaller,
+    caller: Submitter,
     system: CurrentSystem,
     key: IdempotencyKey,
     prefer: Prefer = None,

@@ -5,7 +5,8 @@ from time import perf_counter
 from fastapi import APIRouter
 
 from morag.api import shelf
-from morag.api.dependencies import CurrentCaller, CurrentSystem
+from morag.api.access import Submitter
+from morag.api.dependencies import CurrentSystem
 from morag.api.schemas.library import SearchAnswer, SearchQuery
 from morag.pipeline.ports import Filters
 
@@ -14,7 +15,7 @@ router = APIRouter(tags=["search"])
 
 @router.post("/search", response_model_exclude_none=True)
 @router.post("/api/v1/search", response_model_exclude_none=True)
-async def search(body: SearchQuery, caller: CurrentCaller, system: CurrentSystem) -> SearchAnswer:
+async def search(body: SearchQuery, caller: Submitter, system: CurrentSystem) -> SearchAnswer:
     """The pieces of your documents that fit best, and where they came from."""
     began = perf_counter()
     asked = body.filters

@@ -1,15 +1,17 @@
 """Follow tasks: list, state, log, live events, queues."""
 
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from morag.api import answers, cursors, streams, task_log
-from morag.api.dependencies import CurrentCaller, CurrentSystem
+from morag.api.access import Submitter, SubmitterOrAdministrator, is_still_welcome
+from morag.api.dependencies import CurrentSystem
 from morag.api.schemas.tasks import History, LaneShown, Queues, TaskPage, TaskShown
 from morag.control.ports import LaneLoad
-from morag.domain.identity import LOCAL_LANE
+from morag.domain.identity import LOCAL_LANE, Scope
 from morag.domain.task import TaskState
 
 router = APIRouter(prefix="/api/v1/status", tags=["status"])
@@ -20,7 +22,7 @@ EMPTY = LaneLoad(length=0, running=0, oldest_wait_s=None)
 @router.get("", include_in_schema=False)
 @router.get("/")
 async def list_tasks(
-    caller: CurrentCaller,
+    caller: Submitter,
     system: CurrentSystem,
     state: Annotated[list[TaskState] | None, Query(description="Only those; may stand more than once.")] = None,
     name: Annotated[str | None, Query(max_length=100, examples=["ingest"])] = None,
@@ -36,9 +38,10 @@ async def list_tasks(
 
 
 @router.get("/stats/queues")
-async def queues(caller: CurrentCaller, system: CurrentSystem) -> Queues:
-    """What of yours waits and runs, by lane."""
-    lanes = {LOCAL_LANE: EMPTY, **await system.store.lanes(user_id=caller.user_id)}
+async def queues(caller: SubmitterOrAdministrator, system: CurrentSystem) -> Queues:
+    """What of yours waits and runs, by lane; for an admin, of everybody's."""
+    user_id = None if Scope.ADMIN in caller.scopes else caller.user_id
+    lanes = {LOCAL_LANE: EMPTY, **await system.store.lanes(user_id=user_id)}
     return Queues(
         queues={
             lane: LaneShown(length=load.length, running=load.running, oldest_wait_s=load.oldest_wait_s)
@@ -48,14 +51,14 @@ async def queues(caller: CurrentCaller, system: CurrentSystem) -> Queues:
 
 
 @router.get("/{task_id}")
-async def task_status(task_id: str, caller: CurrentCaller, system: CurrentSystem) -> TaskShown:
+async def task_status(task_id: str, caller: Submitter, system: CurrentSystem) -> TaskShown:
     """How a task stands, all its attempts and decisions, and its result once it has one."""
     story = await system.manager.story(caller.user_id, task_id)
     return answers.shown(story, await answers.result_of(story.task, system.blobs))
 
 
 @router.get("/{task_id}/history")
-async def task_history(task_id: str, caller: CurrentCaller, system: CurrentSystem) -> History:
+async def task_history(task_id: str, caller: Submitter, system: CurrentSystem) -> History:
     """A task's log so far, with the progress of the conversion it asked for."""
     log = await task_log.whole(system.manager, caller.user_id, task_id)
     return History(task_id=task_id, events=[answers.event(line) for line in log])
@@ -67,10 +70,17 @@ async def task_history(task_id: str, caller: CurrentCaller, system: CurrentSyste
     responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The log."}},
 )
 async def task_events(
+    request: Request,
     task_id: str,
-    caller: CurrentCaller,
+    caller: Submitter,
     system: CurrentSystem,
     last_event_id: Annotated[str | None, Header(description="Go on after this `id`.")] = None,
 ) -> StreamingResponse:
     """A task's log as server-sent events, until it ends; each `data` is a line of `/history`."""
-    return await streams.task_events(system.manager, caller.user_id, task_id, last_event_id=last_event_id)
+    return await streams.task_events(
+        system.manager,
+        caller.user_id,
+        task_id,
+        last_event_id=last_event_id,
+        is_welcome=partial(is_still_welcome, request),
+    )
