@@ -61,6 +61,9 @@ class Bells:
     def task(self, task_id: str) -> None:
         self.tasks.append(task_id)
 
+    def everything(self) -> None:
+        """Nobody listens."""
+
     def hear_lanes(self, lanes: Sequence[str]) -> AbstractContextManager[ports.Bell]:
         raise AssertionError(f"a store only rings: {lanes}")
 
@@ -85,12 +88,18 @@ class World:
     """Whether several machines may use the store."""
     kept_deliveries: ports.DeliveryStore | None = None
     """Not in memory: nobody is told of tasks that only a test sees."""
+    kept_workers: ports.WorkerStore | None = None
     claims: Iterator[int] = field(default_factory=itertools.count)
 
     @property
     def deliveries(self) -> ports.DeliveryStore:
         assert self.kept_deliveries is not None
         return self.kept_deliveries
+
+    @property
+    def workers(self) -> ports.WorkerStore:
+        assert self.kept_workers is not None
+        return self.kept_workers
 
     def new(self, user_id: str = "ada", **fields: Any) -> NewTask:
         """A task of `user_id`, with what the test cares about."""
@@ -196,6 +205,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             dead,
             is_shared=request.param == "postgres",
             kept_deliveries=database.deliveries,
+            kept_workers=database.workers,
         )
     finally:
         await database.close()

@@ -125,6 +125,14 @@ class TaskStore(Protocol):
         """Repair what time or death broke: expired leases, dead processes of this machine, deadlines, lost wake-ups."""
         ...
 
+    async def held(self, worker_id: str, *, but: str = "") -> list[tuple[str, int]]:
+        """(task id, fence) of each lease that a claimer of that id holds, those of the claim id `but` left out."""
+        ...
+
+    async def forsake(self, worker_id: str) -> int:
+        """Take the leases of a claimer whose session is over as expired now; how many."""
+        ...
+
     async def reclaim(self, *, keep: Worker) -> int:
         """At the start of the one server of a data folder: free the leases of server processes other than `keep`.
 

@@ -106,6 +106,18 @@ class MemoryTaskStore:
             unparked=sum(self._ledger.resume(entry) for entry in entries if self._is_forgotten(entry)),
         )
 
+    async def held(self, worker_id: str, *, but: str = "") -> list[tuple[str, int]]:
+        """(task id, fence) of each lease that a claimer of that id holds, those of the claim id `but` left out."""
+        mine = [entry for entry in self._held_by(worker_id) if entry.claim_id != but]
+        return sorted((entry.task.id, entry.task.fence) for entry in mine)
+
+    async def forsake(self, worker_id: str) -> int:
+        """Take the leases of a claimer whose session is over as expired now; how many."""
+        mine = self._held_by(worker_id)
+        for entry in mine:
+            entry.lease_until = self._clock.monotonic()
+        return sum(self._lapse(entry) for entry in mine)
+
     async def reclaim(self, *, keep: Worker) -> int:
         """Free the leases of dead processes and of earlier runs in this one; renew those of machines elsewhere."""
         freed = 0
@@ -236,6 +248,11 @@ class MemoryTaskStore:
         known = self._documents.blobs().union(*(entry.blobs for entry in self._ledger.entries.values()))
         return known.intersection(blobs)
 
+    def _held_by(self, worker_id: str) -> list[Entry]:
+        return [
+            entry for entry in self._ledger.entries.values() if entry.is_running and entry.task.worker_id == worker_id
+        ]
+
     def _lapse(self, entry: Entry) -> bool:
         is_gone = entry.worker is not None and self._is_gone(entry.worker)
         if not entry.is_running or not (is_gone or entry.lease_until <= self._clock.monotonic()):
@@ -247,6 +264,7 @@ class MemoryTaskStore:
             return self._ledger.close(entry, TaskState.FAILED, worn_out(entry.task))
         entry.set(state=TaskState.PENDING)
         self._ledger.ready(entry)
+        self._ledger.slot_freed(entry)
         reason = "worker_gone" if is_gone else "lease_expired"
         self._ledger.note_state(entry, reason=reason, worker_id=entry.task.worker_id)
         return True

@@ -15,6 +15,7 @@ from morag.storage.sql.migrate import known_migrations, migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
 from morag.storage.sql.webhooks import SqlDeliveryStore
+from morag.storage.sql.workers import SqlWorkerStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,7 @@ class Database:
         self.documents = SqlDocumentStore(engine, machine)
         self.meta = SqlMeta(engine)
         self.keys = SqlKeyStore(engine)
+        self.workers = SqlWorkerStore(engine, machine)
         self.deliveries = SqlDeliveryStore(engine, machine)
 
     async def backup(self, path: Path) -> None:

@@ -72,6 +72,12 @@ def repair(tx: Transaction, at: Moment, broken: Broken) -> SweepReport:
     )
 
 
+def forsake(tx: Transaction, at: Moment, worker_id: str) -> int:
+    """Take the leases of a claimer as expired, whatever their time."""
+    held = tx.rows(reading.HELD, worker_id=worker_id, but="")
+    return sum(_lapse(tx, at, task_id, fence, GONE) for task_id, fence in held)
+
+
 def reclaim(tx: Transaction, at: Moment, host: Host, keep: Worker) -> int:
     """Free what dead processes of this machine, and earlier runs in `keep`'s own process, held; renew remote leases."""
     freed = 0
@@ -115,6 +121,7 @@ def _lapse(tx: Transaction, at: Moment, task_id: str, fence: int, why: str) -> b
         (row,) = tx.rows(reading.GET, id=task_id)
         return close(tx, at, task_id, TaskState.FAILED, worn_out(records.task(row)))
     stand_in_lane(tx, *queue)
+    slot_freed(tx, queue[2])
     note_state(tx, at, task_id, TaskState.PENDING, reason=why, worker_id=worker_id)
     return True
 

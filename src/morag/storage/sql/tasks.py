@@ -78,6 +78,18 @@ class SqlTaskStore:
             return SweepReport()
         return await self._engine.write(lambda tx: sweep.repair(tx, self._host.moment(tx), broken))
 
+    async def held(self, worker_id: str, *, but: str = "") -> list[tuple[str, int]]:
+        """(task id, fence) of each lease that a claimer of that id holds, those of the claim id `but` left out."""
+
+        def act(tx: Transaction) -> list[tuple[str, int]]:
+            return [(row[0], row[1]) for row in tx.rows(sql.HELD, worker_id=worker_id, but=but)]
+
+        return await self._engine.read(act)
+
+    async def forsake(self, worker_id: str) -> int:
+        """Take the leases of a claimer whose session is over as expired now; how many."""
+        return await self._engine.write(lambda tx: sweep.forsake(tx, self._host.moment(tx), worker_id))
+
     async def reclaim(self, *, keep: Worker) -> int:
         """Free the leases of dead processes and of earlier runs in this one; renew those of machines elsewhere."""
         return await self._engine.write(lambda tx: sweep.reclaim(tx, self._host.moment(tx), self._host, keep))

@@ -19,6 +19,7 @@ from morag.storage.sql.postgres.migrate import migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
 from morag.storage.sql.webhooks import SqlDeliveryStore
+from morag.storage.sql.workers import SqlWorkerStore
 
 SCHEMA = "morag"
 _CLOCK = "the server"
@@ -55,6 +56,7 @@ class PostgresDatabase:
         self.documents = SqlDocumentStore(engine, member)
         self.meta = SqlMeta(engine)
         self.keys = SqlKeyStore(engine)
+        self.workers = SqlWorkerStore(engine, member)
         self.deliveries = SqlDeliveryStore(engine, member)
 
     async def backup(self, path: Path) -> None:

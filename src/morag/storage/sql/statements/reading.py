@@ -25,6 +25,10 @@ WHERE task_id = :id ORDER BY n
 
 EVENTS = "SELECT seq, at, kind, data FROM events WHERE task_id = :id AND seq > :after ORDER BY seq LIMIT :limit"
 
+HELD = """
+SELECT id, fence FROM tasks WHERE state = 'running' AND worker_id = :worker_id AND claim_id <> :but ORDER BY id
+"""
+
 POSITION = """
 SELECT (
     SELECT count(*) FROM tasks AS other
