@@ -4,7 +4,7 @@ import pytest
 from tests.contract.machine.bugs import BUGS, Bug
 from tests.contract.machine.running import STORES, drive, steps_to_find, store
 
-EXAMPLES = {"memory": 60, "sqlite": 30}
+EXAMPLES = {"memory": 60, "sqlite": 30, "postgres": 6}
 """Some seconds each; `chaos/state_machine.py` runs it for as long as one likes."""
 
 

@@ -1,5 +1,6 @@
 """What the rules are made of: one act on the store and on the model, and whether they answer the same."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 from hypothesis.stateful import RuleBasedStateMachine
@@ -11,6 +12,7 @@ from tests.contract.machine.model import Model
 from tests.contract.machine.subjects import Machine, Open, Subject
 
 from morag.control.ports import SweepReport
+from morag.domain.limits import Limits
 from morag.domain.task import Answer, Completed, Extension, Offers, Outcome, Parked, Worker
 
 LOCAL = 3
@@ -37,7 +39,9 @@ class Acting(RuleBasedStateMachine):
         self.counted.examples += 1
         self.machine = Machine()
         self.subject: Subject = type(self).open_subject(self.machine)
-        self.model = Model(self.machine.clock, self.machine.boot_id, self.machine.dead)
+        self.model = Model(
+            self.machine.clock, self.machine.boot_id, self.machine.dead, is_shared=self.subject.is_shared
+        )
         self.judge = Judge(self.model)
         self.check = Check(self.subject, self.model, self.machine)
         self.ids = drawing.Ids()
@@ -56,7 +60,9 @@ class Acting(RuleBasedStateMachine):
         timers = [rec.ready_at for rec in self.model.all() if rec.is_open]
         # timers go by the wall clock, which may have been set back
         self.machine.clock.wall = max([self.machine.clock.wall, *timers])
-        for _ in range(200):
+        for user, limits in list(self.model.terms.items()):
+            self.do_limit(user, replace(limits, running=max(1, limits.running or 9)))
+        for _ in range(500):
             if not any(rec.is_open for rec in self.model.all()):
                 return
             self.do_sweep(LEASE_S)
@@ -65,6 +71,11 @@ class Acting(RuleBasedStateMachine):
                 self.do_tell(task_id, fence, Completed(result="drained"))
             self.look_at_all()
         raise AssertionError("open tasks never came to an end")
+
+    def do_limit(self, user: str | None, limits: Limits | None) -> None:
+        self.model.set_limits(user, limits)
+        self.judge.weighed()
+        self.subject.run(self.subject.tasks.set_limits(user, limits))
 
     def do_sweep(self, seconds: float) -> None:
         self.machine.clock.pass_(seconds)

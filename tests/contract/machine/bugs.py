@@ -1,21 +1,23 @@
 """Bugs to plant, each a small change at run time in one store, that the machine has to find."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from morag.domain.task import Answer, TaskState
+from morag.domain.task import Answer, NewTask, Task, TaskState
 from morag.domain.transitions import refused
+from morag.storage.memory import claiming as memory_claiming
 from morag.storage.memory import holding as memory_holding
 from morag.storage.memory.claiming import Shares
 from morag.storage.memory.intake import Intake
 from morag.storage.memory.ledger import Entry, Ledger
+from morag.storage.sql import claim as sql_claim
 from morag.storage.sql import documents as sql_documents
 from morag.storage.sql import ending as sql_ending
 from morag.storage.sql import holding as sql_holding
 from morag.storage.sql.database import Machine
-from morag.storage.sql.statements import claim, documents, ending, holding, intake
+from morag.storage.sql.statements import claim, documents, ending, holding, intake, limits
 from morag.storage.sql.transaction import Moment, Transaction
 
 
@@ -80,6 +82,17 @@ def _impatient(ledger: Ledger) -> None:
             ledger.ready(entry)
 
 
+def _half_stored(intake: Intake, tasks: Sequence[NewTask]) -> list[Task]:
+    stored: list[Task] = []
+    for new in tasks:
+        stored += _sound_submit(intake, [new])
+    return stored
+
+
+def _room_for_all(*_asked: object, **_more: object) -> bool:
+    return True
+
+
 def _held_by_fence(entry: Entry, fence: int) -> bool:
     return entry.task.fence == fence
 
@@ -88,6 +101,7 @@ def _held_by_anyone(entry: Entry, _fence: int) -> bool:
     return entry.is_running or entry.lapsed
 
 
+_sound_submit = Intake.submit
 FENCE = "AND fence = :fence "
 HELD = "(state = 'running' OR lapsed = 1)"
 
@@ -115,6 +129,14 @@ BUGS = (
         "last_grant = :last_grant, pass = :floor + :cost /",
         "pass = pass + 0 /",
     ),
+    _sql("weight ignored", claim, "CHARGE", "SELECT weight FROM", "SELECT 1.0 FROM"),
+    _sql("limit on queued tasks counts children", limits, "QUEUED", " AND rank >= 32", "", is_quick=False),
+    _sql("limit on bytes forgets documents", limits, "STORED", "sum(size_bytes)", "min(0)"),
+    _sql("everybody's limits go before the user's", limits, "GET", "ORDER BY user_id DESC", "ORDER BY user_id"),
+    _code("limit on running tasks counts no lost ones", "sqlite", sql_claim, "_ANY", 1, is_quick=False),
+    _code("free slot told to nobody", "sqlite", sql_holding, "slot_freed", _nothing, is_quick=False),
+    _code("limit on running tasks not kept", "memory", memory_claiming, "has_room", _room_for_all),
+    _code("half of a refused batch stored", "memory", Intake, "submit", _half_stored),
     _sql(
         "lost wake-up of the last child",
         ending,

@@ -98,10 +98,10 @@ class Check:
         assert dict(loads) == expected, _difference("lanes", dict(loads), expected)
 
     def _bells(self) -> None:
-        ready = {task_id for task_id, rec in self._model.tasks.items() if rec.is_ready}
+        ready = {task_id for task_id, rec in self._model.tasks.items() if rec.is_ready and self._model.may_run(rec)}
         for task_id in ready - self._was_ready:
             lane = self._model.tasks[task_id].new.routing.lane
-            assert lane in self._machine.bells.lanes, f"nobody was told that {task_id} is ready"
+            assert lane in self._machine.bells.lanes, f"nobody was told that {task_id} can be claimed"
         self._was_ready = ready
         self._machine.bells.lanes.clear()
         self._machine.bells.tasks.clear()
@@ -133,6 +133,8 @@ def queries(subject: Subject, model: Model, task_id: str) -> None:
     names = {new.name for new in here if new.namespace == namespace}
     assert subject.run(tasks.ready_names(lane, namespace)) == names, f"ready_names of {lane}"
     assert dict(subject.run(tasks.lanes(user_id=user))) == lanes(model, user), f"lanes of {user}"
+    assert subject.run(tasks.limits(user)) == model.limits(user), f"limits of {user}"
+    assert subject.run(tasks.usage(user)) == model.usage(user), f"usage of {user}"
 
 
 def position(model: Model, rec: Rec) -> int | None:

@@ -9,7 +9,8 @@ from tests.contract.machine.subjects import USERS
 
 from morag.domain.content import ContentType, Publication
 from morag.domain.failure import Decision, Failure, FailureType, Strategy
-from morag.domain.json import Json
+from morag.domain.json import Json, JsonObject
+from morag.domain.limits import Limits
 from morag.domain.task import (
     Budget,
     Completed,
@@ -66,6 +67,7 @@ class Form:
     reservation: Reservation | None
     is_open: bool
     is_skewed: bool
+    size: int | None = None
 
 
 forms = st.builds(
@@ -83,6 +85,17 @@ forms = st.builds(
     reservation=reservations,
     is_open=_mostly,
     is_skewed=st.integers(0, 7).map(lambda n: n == 7),
+    size=st.sampled_from([None, None, 30, 60]),
+)
+
+weights = st.sampled_from([1.0, 1.0, 0.25, 2.0, 4.0])
+
+limits = st.none() | st.builds(
+    Limits,
+    weight=weights,
+    running=st.sampled_from([None, 0, 1, 1, 2]),
+    queued=st.sampled_from([None, None, None, 0, 2, 4]),
+    stored_bytes=st.sampled_from([None, None, None, 0, 100]),
 )
 
 offers = st.builds(
@@ -115,7 +128,7 @@ def publication(document_id: str, title: str) -> Publication:
         options_digest="options",
         metadata={},
         chunks=1,
-        size_bytes=1,
+        size_bytes=20,
         document_blob="blob",
         original_blob=None,
     )
@@ -156,7 +169,7 @@ def new_task(form: Form, task_id: str, step: str | None = None) -> NewTask:
         namespace=NAMESPACES[not form.is_first_namespace],
         name=form.name,
         user_id=form.user_id,
-        args={"content_type": form.content_type} if form.content_type else {},
+        args=_args(form),
         routing=Routing(lane=LANES[not form.is_first_lane]),
         priority=form.priority,
         budget=form.budget,
@@ -167,6 +180,11 @@ def new_task(form: Form, task_id: str, step: str | None = None) -> NewTask:
         reservation=None if step else form.reservation,
         completed_with=None if form.is_open else {"duplicate_of": "a"},
     )
+
+
+def _args(form: Form) -> JsonObject:
+    kind: JsonObject = {"content_type": form.content_type} if form.content_type else {}
+    return kind if form.size is None else {**kind, "source": {"size": form.size}}
 
 
 def parked(steps: Sequence[str], form: Form, ids: Ids) -> Parked:

@@ -6,11 +6,12 @@ what the store grants, it judges it (`machine.judging`). Its clock, boot id and 
 
 from collections.abc import Sequence
 
-from tests.contract.machine.record import Rec, Seen, Shown, due, reserved
+from tests.contract.machine.record import Rec, Seen, Shown, brought, due, reserved
 from tests.contract.machine.tree import Tree
 
 from morag.domain.content import Publication
-from morag.domain.errors import DocumentExists, IdempotencyConflict
+from morag.domain.errors import DocumentExists, IdempotencyConflict, LimitReached
+from morag.domain.limits import Limits, Usage
 from morag.domain.task import Answer, Completed, Extension, Failed, NewTask, Outcome, Parked, Retried, Worker
 
 DAY_S = 86_400.0
@@ -29,6 +30,9 @@ class Model(Tree):
             if known and known.new.idempotency_digest != new.idempotency_digest:
                 self.tasks = before
                 return IdempotencyConflict
+            if known is None and self._is_too_much(new):
+                self.tasks = before
+                return LimitReached
             if known is None and self._is_taken(new):
                 self.tasks = before
                 return DocumentExists
@@ -56,6 +60,37 @@ class Model(Tree):
             if rec.is_open and rec.user == user_id and reserved(rec) == document_id:
                 self.close(rec, "cancelled")
         return True
+
+    def set_limits(self, user: str | None, limits: Limits | None) -> None:
+        self.terms.pop(user, None)
+        if limits:
+            self.terms[user] = limits
+
+    def limits(self, user: str) -> Limits:
+        own, everybodys = self.terms.get(user), self.terms.get(None)
+        return own or everybodys or Limits()
+
+    def usage(self, user: str) -> Usage:
+        mine = [rec for rec in self.all() if rec.user == user]
+        shown = [shown.publication.size_bytes for (owner, _), shown in self.documents.items() if owner == user]
+        return Usage(
+            running=sum(rec.state == "running" or rec.lapsed for rec in mine),
+            queued=sum(
+                rec.state == "pending" and not (rec.lapsed or rec.was_resumed or rec.parent is not None) for rec in mine
+            ),
+            stored_bytes=sum(shown) + sum(brought(rec.new) for rec in mine if rec.is_open and rec.parent is None),
+            documents=len(shown),
+        )
+
+    def may_run(self, rec: Rec) -> bool:
+        """Whether a grant of it would leave its user within the limit."""
+        most = self.limits(rec.user).running
+        if most is None:
+            return True
+        others = [other for other in self.all() if other.user == rec.user and other is not rec]
+        running = sum(other.state == "running" for other in others)
+        lost = sum(other.lapsed for other in others)
+        return running + (0 if rec.lapsed else lost) < most
 
     # what holders do
 
@@ -178,6 +213,15 @@ class Model(Tree):
         young = [rec for rec in same if rec.created > since]
         return young[-1] if young else None
 
+    def _is_too_much(self, new: NewTask) -> bool:
+        limits, usage = self.limits(new.user_id), self.usage(new.user_id)
+        if new.completed_with is not None:
+            return False
+        if limits.queued is not None and usage.queued + 1 > limits.queued:
+            return True
+        more = brought(new)
+        return limits.stored_bytes is not None and more > 0 and usage.stored_bytes + more > limits.stored_bytes
+
     def _is_taken(self, new: NewTask) -> bool:
         if new.reservation is None or new.reservation.replace_existing:
             return False
@@ -233,12 +277,14 @@ class Model(Tree):
         return rec.is_open and due(rec) <= self.clock.now()
 
     def _has_expired(self, rec: Rec) -> bool:
-        return rec.lease_boot != self.boot_id or rec.lease_until <= self.clock.monotonic()
+        return rec.lease_boot != self.lease_boot or rec.lease_until <= self.clock.monotonic()
 
     def _is_gone(self, rec: Rec) -> bool:
         holder = rec.holder
         if holder is None or holder.pid is None:
             return False
+        if self.is_shared and holder.boot_id != self.boot_id:
+            return False  # it may be another machine
         return holder.boot_id != self.boot_id or holder.pid in self.dead
 
     def _publish(self, rec: Rec, publication: Publication | None) -> None:

@@ -81,6 +81,12 @@ def reserved(rec: Rec) -> str | None:
     return rec.new.reservation.document_id if rec.new.reservation else None
 
 
+def brought(new: NewTask) -> int:
+    """Bytes of the source it came with."""
+    source = new.args.get("source")
+    return int(str(source["size"])) if isinstance(source, dict) else 0
+
+
 def due(rec: Rec) -> float:
     """When it is out of time."""
     if rec.started is not None:

@@ -13,6 +13,7 @@ from tests.contract.machine.judging import Ask
 from tests.contract.machine.subjects import USERS, Open
 
 from morag.domain.errors import MoragError
+from morag.domain.limits import Limits
 from morag.domain.task import Budget, Completed, Extension, Offers, Outcome, Progress, Reservation, Worker
 
 pick = st.integers(0, 999)
@@ -38,6 +39,20 @@ class StoreMachine(Acting):
         except MoragError as error:
             told = type(error)
         assert told == expected, f"submit gave {told}, not {expected}"
+
+    @rule(user=st.sampled_from([None, None, *USERS]), limits=drawing.limits)
+    def limit(self, user: str | None, limits: Limits | None) -> None:
+        self.do_limit(user, limits)
+
+    @rule(weights=st.lists(drawing.weights, min_size=2, max_size=3), form=drawing.forms, n=st.integers(2, 6))
+    def rush(self, weights: list[float], form: drawing.Form, n: int) -> None:
+        """Some users of other weights send much at once, and much of it runs."""
+        plain = replace(form, is_first_lane=True, is_first_namespace=True, key=None, reservation=None, delay_s=0.0)
+        for user, weight in zip(USERS, weights, strict=False):
+            self.do_limit(user, Limits(weight=weight))
+            self.submit([replace(plain, user_id=user)] * 4)
+        for _ in range(n):
+            self.claim_anything()
 
     @precondition(lambda self: self.model.tasks)
     @rule(pick=pick, is_stranger=rarely)
@@ -212,7 +227,8 @@ class StoreMachine(Acting):
     def restart(self, is_boot: bool) -> None:  # noqa: FBT001 -- drawn by name
         if is_boot:
             self.machine.boot_id = self.model.boot_id = f"boot-{self.pids}"
-            self.machine.clock.ticks = 5.0
+            if not self.model.is_shared:
+                self.machine.clock.ticks = 5.0
         else:
             self.machine.dead.update(worker.pid for worker in self.workers if worker.pid)
         self.workers[:LOCAL] = [self.worker(n) for n in range(LOCAL)]

@@ -10,11 +10,16 @@ from hypothesis import HealthCheck, Phase, Verbosity, seed, settings, stateful
 from tests.contract.machine.acting import Counted
 from tests.contract.machine.bugs import Bug
 from tests.contract.machine.rules import StoreMachine, of
-from tests.contract.machine.subjects import InMemory, InSqlite, Machine, Open, Subject, template
+from tests.contract.machine.subjects import InMemory, InPostgres, InSqlite, Machine, Open, Subject, template
+from tests.postgres import SCHEMA, PostgresServer
+
+from morag.storage.sql.migrate import known_migrations
+from morag.storage.sql.postgres.link import Link
+from morag.storage.sql.postgres.migrate import migrate
 
 STEPS = 50
 """In one example."""
-STORES = ("memory", "sqlite")
+STORES = ("memory", "sqlite", "postgres")
 RAM = Path("/dev/shm")  # noqa: S108 -- a folder of its own is made in it
 """Where there is no disk to wait for, if this system has it."""
 
@@ -24,7 +29,34 @@ def store(name: str) -> Generator[Open]:
     """How to open a fresh store of that name, again and again."""
     if name == "memory":
         yield InMemory
-        return
+    elif name == "postgres":
+        with _server() as server, asyncio.Runner() as runner:
+
+            def open_postgres(machine: Machine) -> Subject:
+                server.empty()
+                return InPostgres(machine, runner, server.address)
+
+            yield open_postgres
+    else:
+        with _files() as open_sqlite:
+            yield open_sqlite
+
+
+@contextmanager
+def _server() -> Generator[PostgresServer]:
+    server = PostgresServer()
+    try:
+        server.start()
+        link = Link(server.address)
+        migrate(link, SCHEMA, known_migrations())
+        link.close()
+        yield server
+    finally:
+        server.remove()
+
+
+@contextmanager
+def _files() -> Generator[Open]:
     with asyncio.Runner() as runner, tempfile.TemporaryDirectory(dir=RAM if RAM.is_dir() else None) as folder:
         empty = template(Path(folder))
 

@@ -16,14 +16,17 @@ from morag.domain.history import Attempt, Event
 from morag.domain.task import Task
 from morag.storage.memory.documents import MemoryDocumentStore
 from morag.storage.memory.tasks import MemoryTaskStore
-from morag.storage.sql import records
+from morag.storage.sql import records, transaction
 from morag.storage.sql.connection import connect
 from morag.storage.sql.database import Database
 from morag.storage.sql.database import Machine as Host
 from morag.storage.sql.engine import Engine
 from morag.storage.sql.migrate import known_migrations, migrate
+from morag.storage.sql.postgres.database import Member, PostgresDatabase
+from morag.storage.sql.postgres.engine import PostgresEngine
+from morag.storage.sql.postgres.link import Address
 from morag.storage.sql.tasks import SqlTaskStore
-from morag.storage.sql.transaction import Act
+from morag.storage.sql.transaction import Act, Moment, Row, Transaction, Transactor
 
 T = TypeVar("T")
 EVERYTHING = (
@@ -70,6 +73,8 @@ class Subject(Protocol):
     def documents(self) -> Documents: ...
     @property
     def can_restart(self) -> bool: ...
+    @property
+    def is_shared(self) -> bool: ...
 
     def run(self, act: Coroutine[Any, Any, T]) -> T: ...
     def whole(self) -> Whole: ...
@@ -86,6 +91,7 @@ class InMemory:
     """The store without a file. It never waits, so its acts need no event loop."""
 
     can_restart = False
+    is_shared = False
 
     def __init__(self, machine: Machine) -> None:
         self.documents = MemoryDocumentStore(machine.clock)
@@ -137,7 +143,7 @@ class InMemory:
 class LateSweep:
     """A sweep that waits between what it reads and what it writes: a `Transactor` with a gate before its writes."""
 
-    def __init__(self, engine: Engine, host: Host) -> None:
+    def __init__(self, engine: Transactor, host: transaction.Host) -> None:
         self._engine = engine
         self._host = host
         self._arrived, self._gate = asyncio.Event(), asyncio.Event()
@@ -167,42 +173,23 @@ class LateSweep:
             await asyncio.wait([self._sweep])
 
 
-class InSqlite:
-    """The store in a file, which can be closed and opened again."""
+class InSql:
+    """What the stores in SQL have in common: they can be closed and opened again, and another process may sweep."""
 
     can_restart = True
+    tasks: TaskStore
+    documents: Documents
+    _engine: Transactor
+    _host: transaction.Host
+    _database: Database | PostgresDatabase
 
-    def __init__(self, machine: Machine, runner: asyncio.Runner, template: Path) -> None:
-        """`template` is a migrated, empty file; it is copied."""
+    def __init__(self, machine: Machine, runner: asyncio.Runner) -> None:
         self._machine = machine
         self._runner = runner
-        self._folder = tempfile.mkdtemp(dir=template.parent)
-        self._path = Path(self._folder) / "morag.sqlite3"
-        shutil.copy(template, self._path)
-        self._open()
-
-    def _open(self) -> None:
-        self._engine = Engine(self._path, self._machine.bells)
-        self._host = Host(clock=self._machine.clock, boot_id=self._machine.boot_id, is_alive=self._machine.is_alive)
-        self._database = Database(self._path, self._engine, self._host)
-        self.tasks, self.documents = self._database.tasks, self._database.documents
-        self._reader = connect(self._path, is_reader=True)
         self._late: LateSweep | None = None
 
     def run(self, act: Coroutine[Any, Any, T]) -> T:
         return self._runner.run(act)
-
-    def whole(self) -> Whole:
-        self._reader.execute("BEGIN")
-        tasks, shown, events, attempts = (self._reader.execute(statement).fetchall() for statement in EVERYTHING)
-        self._reader.execute("ROLLBACK")
-        found = [records.document(row) for row in shown]
-        return Whole(
-            tasks={row[0]: records.task(row) for row in tasks},
-            events=_by_task(events, lambda row: records.event(row[0], row[1:])),
-            attempts=_by_task(attempts, lambda row: records.attempt(row[1:])),
-            documents={(one.user_id, one.publication.document_id): one for one in found},
-        )
 
     def look(self) -> None:
         """Begin a sweep, as another process may, and hold it up before it repairs what it found."""
@@ -216,19 +203,83 @@ class InSqlite:
         late, self._late = self._late, None
         return self.run(late.repair())
 
+    def _let_go(self) -> None:
+        if self._late:
+            self.run(self._late.abandon())
+            self._late = None
+        self.run(self._database.close())
+
+
+class InSqlite(InSql):
+    """The store in a file."""
+
+    is_shared = False
+
+    def __init__(self, machine: Machine, runner: asyncio.Runner, template: Path) -> None:
+        """`template` is a migrated, empty file; it is copied."""
+        super().__init__(machine, runner)
+        self._folder = tempfile.mkdtemp(dir=template.parent)
+        self._path = Path(self._folder) / "morag.sqlite3"
+        shutil.copy(template, self._path)
+        self._open()
+
+    def _open(self) -> None:
+        self._engine = Engine(self._path, self._machine.bells)
+        self._host = Host(clock=self._machine.clock, boot_id=self._machine.boot_id, is_alive=self._machine.is_alive)
+        self._database = Database(self._path, self._engine, self._host)
+        self.tasks, self.documents = self._database.tasks, self._database.documents
+        self._reader = connect(self._path, is_reader=True)
+
+    def whole(self) -> Whole:
+        self._reader.execute("BEGIN")
+        tasks, shown, events, attempts = (self._reader.execute(statement).fetchall() for statement in EVERYTHING)
+        self._reader.execute("ROLLBACK")
+        return _whole(tasks, shown, events, attempts)
+
+    def restart(self) -> None:
+        self._reader.close()
+        self._let_go()
+        self._open()
+
+    def close(self) -> None:
+        self._reader.close()
+        self._let_go()
+        shutil.rmtree(self._folder)
+
+
+class InPostgres(InSql):
+    """The store on a server that other machines may use too; leases go by its clock."""
+
+    is_shared = True
+
+    def __init__(self, machine: Machine, runner: asyncio.Runner, address: Address) -> None:
+        """The schema is there, and empty."""
+        super().__init__(machine, runner)
+        self._address = address
+        self._open()
+
+    def _open(self) -> None:
+        machine, self._engine = self._machine, PostgresEngine(self._address, self._machine.bells)
+        self._host = Member(boot_id=machine.boot_id, is_alive=machine.is_alive, turned=self._moment)
+        self._database = PostgresDatabase(self._engine, self._host)
+        self.tasks, self.documents = self._database.tasks, self._database.documents
+
+    def _moment(self) -> Moment:
+        clock = self._machine.clock
+        return Moment(now=clock.wall, monotonic=clock.ticks, boot_id="the server")
+
+    def whole(self) -> Whole:
+        def act(tx: Transaction) -> list[list[Row]]:
+            return [tx.rows(statement) for statement in EVERYTHING]
+
+        return _whole(*self.run(self._engine.read(act)))
+
     def restart(self) -> None:
         self._let_go()
         self._open()
 
     def close(self) -> None:
         self._let_go()
-        shutil.rmtree(self._folder)
-
-    def _let_go(self) -> None:
-        if self._late:
-            self.run(self._late.abandon())
-        self._reader.close()
-        self.run(self._database.close())
 
 
 def template(folder: Path) -> Path:
@@ -236,6 +287,16 @@ def template(folder: Path) -> Path:
     path = folder / "template.sqlite3"
     migrate(path, known_migrations())
     return path
+
+
+def _whole(tasks: Sequence[Row], shown: Sequence[Row], events: Sequence[Row], attempts: Sequence[Row]) -> Whole:
+    found = [records.document(row) for row in shown]
+    return Whole(
+        tasks={row[0]: records.task(row) for row in tasks},
+        events=_by_task(events, lambda row: records.event(row[0], row[1:])),
+        attempts=_by_task(attempts, lambda row: records.attempt(row[1:])),
+        documents={(one.user_id, one.publication.document_id): one for one in found},
+    )
 
 
 def _by_task(rows: Sequence[tuple[Any, ...]], read: Callable[[tuple[Any, ...]], T]) -> dict[str, list[T]]:

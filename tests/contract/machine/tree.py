@@ -6,18 +6,26 @@ from tests.contract.conftest import FakeClock
 from tests.contract.machine.record import Rec, Shown
 
 from morag.domain.failure import Failure
+from morag.domain.limits import Limits
 from morag.domain.task import NewTask
 
 
 class Tree:
     """All tasks and documents, and the steps every act is made of."""
 
-    def __init__(self, clock: FakeClock, boot_id: str, dead: set[int]) -> None:
+    def __init__(self, clock: FakeClock, boot_id: str, dead: set[int], *, is_shared: bool) -> None:
+        """`is_shared`: several machines may use the store, so that leases outlive a run of this one."""
         self.clock = clock
+        self.is_shared = is_shared
         self.boot_id = boot_id
         self.dead = dead
         self.tasks: dict[str, Rec] = {}
         self.documents: dict[tuple[str, str], Shown] = {}
+        self.terms: dict[str | None, Limits] = {}
+
+    @property
+    def lease_boot(self) -> str:
+        return "the server" if self.is_shared else self.boot_id
 
     def all(self) -> list[Rec]:
         return list(self.tasks.values())
@@ -77,5 +85,5 @@ class Tree:
         return rec if rec and rec.is_held(fence) else None
 
     def renew(self, rec: Rec, lease_s: float) -> None:
-        rec.lease_s, rec.lease_boot = lease_s, self.boot_id
+        rec.lease_s, rec.lease_boot = lease_s, self.lease_boot
         rec.lease_until = self.clock.monotonic() + lease_s
