@@ -1,47 +1,101 @@
-"""Doorbells within one process."""
+"""Doorbells within one process: commits ring them from the database's threads, whoever waits hears them on its loop."""
 
 import asyncio
-from collections import defaultdict
+import threading
+from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
-from threading import Lock
+from weakref import WeakValueDictionary
 
 
 class _Bell:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._rung = asyncio.Event()
+    """One listener, on one event loop."""
 
-    def ring(self) -> None:
-        # a closed loop has nobody left who waits
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self._rung.set)
+    __slots__ = ("_is_rung", "_loop", "_waiter", "tower")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, tower: "_Tower") -> None:
+        self.tower = tower
+        self._loop = loop
+        self._is_rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def sound(self) -> None:
+        """Let the listener go on. On its loop only."""
+        self._is_rung = True
+        self._end_wait()
 
     async def wait(self, timeout_s: float) -> None:
         """Return when it was rung since the last return, or after the time-out."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._rung.wait()
-        except TimeoutError:
+        if not self._is_rung:
+            self._waiter = self._loop.create_future()
+            timer = self._loop.call_later(timeout_s, self._end_wait)
+            try:
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        self._is_rung = False
+
+    def _end_wait(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Tower:
+    """The bells of one event loop: however many are rung from elsewhere, the loop is woken once."""
+
+    __slots__ = ("__weakref__", "_is_called", "_loop", "_rung", "_thread_id")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._thread_id = threading.get_ident()
+        self._rung: deque[_Bell] = deque()
+        self._is_called = False
+
+    def ring(self, bell: _Bell) -> None:
+        if threading.get_ident() == self._thread_id:
+            bell.sound()
             return
-        self._rung.clear()
+        # first the bell, then the flag: `_sound_all` lowers the flag before it looks for bells
+        self._rung.append(bell)
+        if not self._is_called:
+            self._is_called = True
+            # a closed loop has nobody left who waits
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._sound_all)
+
+    def _sound_all(self) -> None:
+        self._is_called = False
+        while self._rung:
+            self._rung.popleft().sound()
 
 
 class LocalSignals:
     """Rings the listeners of this process, on whichever event loop each of them lives."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
-        self._lanes: defaultdict[str, set[_Bell]] = defaultdict(set)
-        self._tasks: defaultdict[str, set[_Bell]] = defaultdict(set)
+        self._lock = threading.Lock()
+        self._towers: WeakValueDictionary[asyncio.AbstractEventLoop, _Tower] = WeakValueDictionary()
+        """Kept by their bells."""
+        self._lanes: dict[str, tuple[_Bell, ...]] = {}
+        self._tasks: dict[str, tuple[_Bell, ...]] = {}
 
     def lane(self, lane: str) -> None:
         """A lane may have work. Callable from any thread."""
-        self._ring(self._lanes, lane)
+        for bell in self._lanes.get(lane, ()):
+            bell.tower.ring(bell)
 
     def task(self, task_id: str) -> None:
         """A task's record or log changed. Callable from any thread."""
-        self._ring(self._tasks, task_id)
+        for bell in self._tasks.get(task_id, ()):
+            bell.tower.ring(bell)
+
+    def everything(self) -> None:
+        """Any lane may have work, any task may have changed. Callable from any thread."""
+        with self._lock:
+            bells = {bell for hung in (self._lanes, self._tasks) for some in hung.values() for bell in some}
+        for bell in bells:
+            bell.tower.ring(bell)
 
     @contextmanager
     def hear_lanes(self, lanes: Sequence[str]) -> Generator[_Bell]:
@@ -55,23 +109,21 @@ class LocalSignals:
         with self._hung(self._tasks, [task_id]) as bell:
             yield bell
 
-    def _ring(self, bells: defaultdict[str, set[_Bell]], key: str) -> None:
-        with self._lock:
-            listeners = tuple(bells.get(key, ()))
-        for bell in listeners:
-            bell.ring()
-
     @contextmanager
-    def _hung(self, bells: defaultdict[str, set[_Bell]], keys: Sequence[str]) -> Generator[_Bell]:
-        bell = _Bell(asyncio.get_running_loop())
+    def _hung(self, bells: dict[str, tuple[_Bell, ...]], keys: Sequence[str]) -> Generator[_Bell]:
+        loop = asyncio.get_running_loop()
         with self._lock:
+            tower = self._towers.get(loop) or self._towers.setdefault(loop, _Tower(loop))
+            bell = _Bell(loop, tower)
             for key in keys:
-                bells[key].add(bell)
+                bells[key] = (*bells.get(key, ()), bell)
         try:
             yield bell
         finally:
             with self._lock:
                 for key in keys:
-                    bells[key].discard(bell)
-                    if not bells[key]:
+                    left = tuple(each for each in bells[key] if each is not bell)
+                    if left:
+                        bells[key] = left
+                    else:
                         del bells[key]

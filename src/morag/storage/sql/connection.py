@@ -67,6 +67,10 @@ class Connection(Protocol):
         """Rows changed by the last statement."""
         ...
 
+    def total_changes(self) -> int:
+        """Rows changed since the connection was opened, undone ones too."""
+        ...
+
     def pragma(self, name: str, value: int | str | None = None, /) -> Any:
         """Set or ask a setting of the file or the connection."""
         ...

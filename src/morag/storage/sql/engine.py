@@ -1,25 +1,26 @@
 """How operations reach the database: one writer thread that commits in groups, a few readers beside it.
 
-    write(act) ─▶ queue ─▶ BEGIN · each act in a savepoint of its own · COMMIT (fsync) ─▶ doorbells ─▶ futures
+    write(act) ─▶ queue ─▶ BEGIN · act · act · … · COMMIT (fsync) ─▶ doorbells ─▶ futures
+                             └ one failed after it wrote: ROLLBACK, then all again, each in a savepoint of its own
 
-An act that raises is rolled back alone.
+An act that raises is undone alone. The writer also looks whether other processes committed, and then rings all bells.
 """
 
 import asyncio
-import queue
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import apsw
 
 from morag.control.ports import Signals
-from morag.domain.errors import StorageFull
+from morag.storage.sql import troubles
 from morag.storage.sql.connection import Connection, SqliteTransaction, connect, patiently
 from morag.storage.sql.jobs import Job, Jobs, answer
 from morag.storage.sql.transaction import Act
+from morag.telemetry import log
 
 T = TypeVar("T")
 
@@ -28,6 +29,8 @@ GROUP_LIMIT = 256
 """Acts in one commit at most."""
 GROUP_S = 0.02
 """No act joins a group older than this, so that other processes get their turn."""
+WATCH_S = 0.05
+"""How long what another process committed may stay unseen."""
 
 
 class Engine:
@@ -37,7 +40,9 @@ class Engine:
         """Open the file at `path`; `signals` is rung after each commit, from the writer thread."""
         self._signals = signals
         self._connection = connect(path)
-        self._jobs = Jobs()
+        self._jobs = Jobs(is_gathered=True)
+        self._seen_version = self._connection.pragma("data_version")
+        self._watch_at = time.monotonic()
         self._readers = _Readers(path)
         self._thread = threading.Thread(target=self._serve, name="morag-sql-writer", daemon=True)
         self._thread.start()
@@ -45,12 +50,12 @@ class Engine:
     async def write(self, act: Act[T], *, is_urgent: bool = False) -> T:
         """Run `act` in a transaction; durable when this returns. Urgent ones go first in their group.
 
-        Raises what `act` raises, StorageFull, and Unavailable if the file stays busy or the engine is closed.
+        Raises what `act` raises, StorageFull, and Unavailable: the file is busy, out of reach, damaged or closed.
         """
         return await self._jobs.put(act, is_urgent=is_urgent)
 
     async def read(self, act: Act[T]) -> T:
-        """Run `act` on one snapshot of the database, beside the writer."""
+        """Run `act` on one snapshot of the database, beside the writer. Raises what `act` raises, and Unavailable."""
         return await self._readers.run(act)
 
     async def close(self) -> None:
@@ -60,52 +65,78 @@ class Engine:
         await asyncio.to_thread(self._readers.close)
 
     def _serve(self) -> None:
-        while self._jobs.wait():
-            self._commit_group()
+        while self._jobs.wait(WATCH_S):
+            if job := self._jobs.take():
+                answer(self._commit_group(job))
+            if time.monotonic() >= self._watch_at:
+                self._watch()
         self._connection.close()
 
-    def _commit_group(self) -> None:
-        group: list[Job] = []
-        bells = SqliteTransaction(self._connection)
+    def _commit_group(self, first: Job) -> list[Job]:
+        """Do the first act and those that wait by then; the acts with what came of them, stored."""
+        group, bells = [first], SqliteTransaction(self._connection)
         try:
             patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
-            self._fill(group, bells)
+            if not self._perform_all(group, bells):
+                self._connection.execute("ROLLBACK")
+                bells = SqliteTransaction(self._connection)
+                patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
+                self._perform_apart(group, bells)
             patiently(lambda: self._connection.execute("COMMIT"))
         except Exception as error:  # noqa: BLE001 -- whatever stops a commit belongs to the callers; the thread goes on
             self._abort(group, error)
         else:
             self._ring(bells)
-        answer(group)
+        return group
 
-    def _fill(self, group: list[Job], bells: SqliteTransaction) -> None:
+    def _perform_all(self, group: list[Job], bells: SqliteTransaction) -> bool:
+        """Do the first act and all that join it; False when one failed and left something behind."""
         until = time.monotonic() + GROUP_S
-        while len(group) < GROUP_LIMIT and time.monotonic() < until and (job := self._jobs.take()):
-            group.append(job)
-            if not job.future.cancelled():
-                self._perform(job, bells)
+        job: Job | None = group[0]
+        while job:
+            before = self._connection.total_changes()
+            self._perform(job, bells)
+            if job.error and self._connection.total_changes() != before:
+                return False
+            if len(group) >= GROUP_LIMIT or time.monotonic() >= until:
+                return True
+            if job := self._jobs.take():
+                group.append(job)
+        return True
+
+    def _perform_apart(self, group: Sequence[Job], bells: SqliteTransaction) -> None:
+        """Do the acts again from their beginning, so that each can be undone alone."""
+        for job in group:
+            job.error = None
+            self._connection.execute("SAVEPOINT act")
+            self._perform(job, bells)
+            if job.error:
+                self._connection.execute("ROLLBACK TO act")
+            self._connection.execute("RELEASE act")
 
     def _perform(self, job: Job, bells: SqliteTransaction) -> None:
+        if job.future.cancelled():
+            return
         transaction = SqliteTransaction(self._connection)
-        self._connection.execute("SAVEPOINT act")
         try:
             job.result = job.act(transaction)
         except Exception as error:
             if not self._connection.in_transaction:
                 raise  # a full disk and the like undo the whole group
-            job.error = _translated(error)
-            self._connection.execute("ROLLBACK TO act")
-        self._connection.execute("RELEASE act")
-        if job.error is None:
+            job.error = troubles.told(error)
+        else:
             bells.lanes |= transaction.lanes
             bells.tasks |= transaction.tasks
 
-    def _abort(self, group: list[Job], error: Exception) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
-        if not group and (job := self._jobs.take()):
-            group.append(job)
+    def _abort(self, group: Sequence[Job], error: Exception) -> None:
+        """Nothing of the group is stored: undo it and tell all."""
         for job in group:
-            job.error = _translated(error)
+            job.error = troubles.told(error)
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except apsw.Error as second:
+            log.critical("rollback_failed", error=str(second))
 
     def _ring(self, bells: SqliteTransaction) -> None:
         for lane in bells.lanes:
@@ -113,36 +144,69 @@ class Engine:
         for task in bells.tasks:
             self._signals.task(task)
 
+    def _watch(self) -> None:
+        self._watch_at = time.monotonic() + WATCH_S
+        try:
+            version = self._connection.pragma("data_version")  # changes with commits of others alone
+        except apsw.Error as error:
+            log.warning("database_unseen", error=str(error))
+            return
+        if version != self._seen_version:
+            self._seen_version = version
+            self._signals.everything()
+
 
 class _Readers:
-    """A small pool of connections that only read."""
+    """A few threads with connections that only read."""
 
     def __init__(self, path: Path) -> None:
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="morag-sql-reader")
-        self._idle: queue.SimpleQueue[Connection] = queue.SimpleQueue()
-        for _ in range(READERS):
-            self._idle.put(connect(path, is_reader=True))
+        self._jobs = Jobs()
+        self._threads = [
+            threading.Thread(
+                target=self._serve, args=(connect(path, is_reader=True),), name=f"morag-sql-reader-{n}", daemon=True
+            )
+            for n in range(READERS)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def run(self, act: Act[T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, act)
+        return await self._jobs.put(act, is_read=True)
 
     def close(self) -> None:
-        self._threads.shutdown()
-        for _ in range(READERS):
-            self._idle.get().close()
+        self._jobs.close()
+        for thread in self._threads:
+            thread.join()
 
-    def _read(self, act: Act[T]) -> T:
-        connection = self._idle.get()
-        try:
-            patiently(lambda: connection.execute("BEGIN"))
-            return patiently(lambda: act(SqliteTransaction(connection)))
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            self._idle.put(connection)
+    def _serve(self, connection: Connection) -> None:
+        while self._jobs.wait():
+            # all were asked for before the snapshot is taken, so each sees what was stored by then
+            if jobs := self._jobs.take_share(READERS):
+                _read(connection, jobs)
+                answer(jobs)
+        connection.close()
 
 
-def _translated(error: Exception) -> Exception:
-    if isinstance(error, apsw.FullError):
-        return StorageFull("The disk is full.", hint="Free some space; the request can then be repeated.")
-    return error
+def _read(connection: Connection, jobs: Sequence[Job]) -> None:
+    transaction = SqliteTransaction(connection)
+    try:
+        patiently(lambda: connection.execute("BEGIN"))
+        for job in jobs:
+            _look(transaction, job)
+    except Exception as error:  # noqa: BLE001 -- it belongs to the callers; the thread goes on
+        for job in jobs:
+            job.error = troubles.told(error)
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _look(transaction: SqliteTransaction, job: Job) -> None:
+    if job.future.cancelled():
+        return
+    try:
+        job.result = patiently(lambda: job.act(transaction))
+    except apsw.ReadOnlyError as error:
+        job.error = error  # an act that writes has no business here
+    except Exception as error:  # noqa: BLE001 -- whatever it is belongs to the caller
+        job.error = troubles.told(error)

@@ -38,10 +38,14 @@ class Job:
 class Jobs:
     """A queue between event loops and threads: urgent jobs first, each kind in the order they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_gathered: bool = False) -> None:
+        """`is_gathered`: wake the one thread when an event loop has put all it has, instead of at each act."""
         self._urgent: deque[Job] = deque()
         self._queued: deque[Job] = deque()
         self._wake = threading.Condition()
+        self._is_gathered = is_gathered
+        self._gathering: set[asyncio.AbstractEventLoop] = set()
+        self._is_called = False
         self._is_closing = False
 
     async def put(self, act: Act[T], *, is_urgent: bool = False, is_read: bool = False) -> T:
@@ -52,27 +56,52 @@ class Jobs:
             if self._is_closing:
                 raise Unavailable("The database is closed.")
             (self._urgent if is_urgent else self._queued).append(job)
-            self._wake.notify()
+            self._call(loop)
         return cast("T", await job.future)
 
-    def wait(self) -> bool:
-        """Block until there is a job; False when there is none left and none will come."""
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Block until there is a job, at most so long; False when there is none left and none will come."""
         with self._wake:
-            self._wake.wait_for(lambda: self._urgent or self._queued or self._is_closing)
-            return bool(self._urgent or self._queued)
+            if not self._wake.wait_for(self._has_news, timeout_s):
+                self._gathering.clear()  # a loop that is blocked, or ended, must not hold up the others
+            self._is_called = False
+            return bool(self._urgent or self._queued) or not self._is_closing
 
     def take(self) -> Job | None:
-        """The next job, if no other thread was quicker."""
-        for jobs in (self._urgent, self._queued):
-            with contextlib.suppress(IndexError):
-                return jobs.popleft()
-        return None
+        """The next job, if there is one and no other thread was quicker."""
+        try:
+            return (self._urgent or self._queued).popleft()
+        except IndexError:
+            return None
+
+    def take_share(self, among: int) -> list[Job]:
+        """The next jobs, about as many as leaves each of so many threads the same."""
+        n = max(1, (len(self._urgent) + len(self._queued)) // among)
+        return [job for _ in range(n) if (job := self.take())]
 
     def close(self) -> None:
         """Take no more; what is queued is still to be done."""
         with self._wake:
             self._is_closing = True
             self._wake.notify_all()
+
+    def _has_news(self) -> bool:
+        is_any = bool(self._urgent or self._queued)
+        return self._is_closing or (is_any and (self._is_called or not self._is_gathered))
+
+    def _call(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._is_gathered:
+            self._wake.notify()
+        elif loop not in self._gathering:
+            self._gathering.add(loop)
+            # two turns of the loop later: until then those whom the same news woke ask for what belongs to it
+            loop.call_soon(loop.call_soon, self._gathered, loop)
+
+    def _gathered(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._wake:
+            self._gathering.discard(loop)
+            self._is_called = True
+            self._wake.notify()
 
 
 def answer(jobs: Sequence[Job]) -> None:
