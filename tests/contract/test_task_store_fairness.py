@@ -1,10 +1,12 @@
 """Who is served next: users by stride scheduling, one user's tasks by standing, priority and age."""
 
+import asyncio
 from collections import Counter
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from tests.contract.conftest import World
 
+from morag.domain.limits import Limits
 from morag.domain.task import Lease, Offers, Priority
 
 
@@ -36,6 +38,30 @@ async def test_newcomer_waits_at_most_one_grant_for_each_active_user(world: Worl
     assert "new" in await served(world, 11)
 
 
+async def test_newcomer_beside_fifty_busy_users_is_served_within_fifty_one_grants(world: World) -> None:
+    await world.tasks.submit([world.new(f"busy-{number}") for number in range(50) for _ in range(4)])
+    await served(world, 75)
+    await submit(world, "new", 1)
+    assert "new" in [lease.task.user_id for lease in await world.claim(51)]
+
+
+async def test_capped_users_do_not_keep_a_newcomer_waiting(world: World) -> None:
+    await world.tasks.set_limits(None, Limits(running=1))
+    await world.tasks.submit([world.new(f"busy-{number}") for number in range(50) for _ in range(2)])
+    assert len(await world.claim(99)) == 50
+    await submit(world, "new", 1)
+    assert await served(world, 1) == ["new"]
+
+
+async def test_user_of_half_the_weight_is_passed_twice_by_another_and_no_more(world: World) -> None:
+    await world.tasks.set_limits("half", Limits(weight=0.5))
+    for user in ("half", "one", "two"):
+        await submit(world, user, 20)
+    order = await served(world, 25)
+    gaps = [len(list(gap)) for is_half, gap in groupby(order, lambda user: user == "half") if not is_half]
+    assert max(gaps) == 4
+
+
 async def test_user_who_comes_back_has_saved_nothing(world: World) -> None:
     await submit(world, "early", 1)
     await served(world, 1)
@@ -58,6 +84,29 @@ async def test_cancelled_tasks_cost_their_user_nothing(world: World) -> None:
         await world.tasks.cancel(task.id, user_id="fickle")
     await submit(world, "other", 4)
     assert Counter((await served(world, 8))[:4]) == {"fickle": 2, "other": 2}
+
+
+async def test_cancel_of_many_gains_its_user_nothing_and_holds_up_nobody(world: World) -> None:
+    tasks = await world.tasks.submit([world.new("fickle") for _ in range(400)])
+    await submit(world, "other", 30)
+    assert Counter(await served(world, 10)) == {"fickle": 5, "other": 5}
+    cancelled = asyncio.gather(*(world.tasks.cancel(task.id, user_id="fickle") for task in tasks))
+    assert len(await world.claim(5)) == 5
+    assert len([task for task in await cancelled if task]) == 400
+    await submit(world, "fickle", 20)
+    assert Counter(await served(world, 10)) == {"fickle": 5, "other": 5}
+
+
+async def test_first_document_of_a_large_ingest_waits_for_its_own_children_only(world: World) -> None:
+    await submit(world, "ada", 1_000)
+    first = await one(world)
+    await world.park(first, "convert", "embed")
+    for _ in range(2):
+        await world.complete(await one(world))
+    again = await one(world)
+    assert (again.task.id, sorted(again.children)) == (first.task.id, ["convert", "embed"])
+    await world.complete(again)
+    assert (await world.tasks.usage("ada")).queued == 999
 
 
 async def test_one_claim_of_many_is_as_fair_as_many_of_one(world: World) -> None:
