@@ -16,10 +16,12 @@ Everything you have as Markdown you can search.
 
 **Rules for every route**
 
-1. **Who.** A key comes as `Authorization: Bearer KEY`, `Authorization: ApiKey KEY` or `X-API-Key: KEY`; a wrong one is
-   401, never anonymous. Without a key you are `anonymous`, by default only from this machine itself
-   (`MORAG_ALLOW_ANONYMOUS`). `/health/*`, `/docs` and `/openapi.json` need no key, nor `/metrics` from this machine
-   itself. Foreign Host names are 421, writes from foreign web pages 403.
+1. **Who.** A key comes as `Authorization: Bearer KEY`, `Authorization: ApiKey KEY` or `X-API-Key: KEY`; one that is
+   wrong, expired or revoked is 401, never anonymous. Without a key you are `anonymous`, by default only from this
+   machine itself and only until the first key is made (`MORAG_ALLOW_ANONYMOUS`). A key has scopes: `submit` for
+   documents and tasks, `worker` for a machine that runs its user's work, `admin` for keys and everybody's numbers, but
+   nobody's documents; a key without the scope is 403. `/health/*`, `/docs` and `/openapi.json` need no key, nor
+   `/metrics` from this machine itself. Foreign Host names are 421, writes from foreign web pages 403.
 2. **Yours.** Another user's task or document is 404, as one that does not exist.
 3. **Errors** are `application/problem+json` with `type title status detail code request_id`, what to do as `hint`, and
    for bad input `errors[]` with the field. 400 what is asked cannot be, 401, 403, 404, 409 taken or contradicting, 410
@@ -40,6 +42,14 @@ _PROBLEM = {
     "description": "What went wrong, and what to do.",
     "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="Problem")}}},
 }
+
+
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "The key."},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The key."},
+}
+_WAYS_IN: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}, {}]
+"""Either, or none where anonymous requests are allowed."""
 
 
 def form_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -71,6 +81,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             [(Conversion, "validation"), (Ingestion, "validation"), (Problem, "serialization")], ref_template=_REF
         )
         document["components"]["schemas"] |= named["$defs"]
+        document["components"]["securitySchemes"] = _SECURITY
+        document["security"] = _WAYS_IN
         for path in document["paths"].values():
             for operation in path.values():
                 operation["responses"].pop("422", None)

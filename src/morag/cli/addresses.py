@@ -1,6 +1,8 @@
 """Addresses as people meet them: what is this machine, where a server is found, what it means to listen elsewhere."""
 
 import ipaddress
+import shlex
+from pathlib import Path
 
 
 def is_loopback(host: str) -> bool:
@@ -31,4 +33,13 @@ def exposure(host: str, *, allow_anonymous: bool | None) -> list[str]:
     return [
         *lines,
         "Requests without a key are refused, from here too. MORAG_ALLOW_ANONYMOUS=true would let anyone in.",
+    ]
+
+
+def first_key(data_dir: Path | None) -> list[str]:
+    """How to make the first key of a server that keeps keys in `data_dir`, or elsewhere if that is None."""
+    place = "" if data_dir is None else f"MORAG_DATA_DIR={shlex.quote(str(data_dir))} "
+    return [
+        "There is no API key yet, so every request is answered 401. Make the first one, while this runs:",
+        f"    {place}morag keys create --user YOUR_NAME --scope submit",
     ]

@@ -8,6 +8,11 @@ from morag.domain.errors import MoragError, Unavailable
 from morag.domain.json import JsonObject
 
 _BUSY = frozenset({429, 503})
+_HINTS: dict[int, str] = {
+    401: "Set MORAG_API_KEY to a key of this server; `morag keys create` on its machine makes one.",
+    403: "Set MORAG_API_KEY to a key with that scope; `morag keys create --scope` on the server's machine makes one.",
+}
+"""What to do about keys, in the words of this command."""
 
 
 class ServerError(MoragError):
@@ -44,7 +49,7 @@ def problem(response: httpx2.Response) -> ServerError:
     body = _object(response) or {}
     detail = body.get("detail") or body.get("title") or f"The server answered {response.status_code}."
     message = " ".join([str(detail), *[told for told in _fields(body) if told not in str(detail)]])
-    hint = body.get("hint")
+    hint = body.get("hint") or _HINTS.get(response.status_code)
     if response.status_code >= httpx2.codes.INTERNAL_SERVER_ERROR and body.get("request_id"):
         message += f" Request {body['request_id']}."
     code = str(body.get("code") or f"http_{response.status_code}")

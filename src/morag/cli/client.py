@@ -28,6 +28,8 @@ _TRIES = 5
 _LONGEST_PAUSE_S = 30.0
 _ADDRESS_HINT = "MORAG_SERVER_URL must be https://…, or http:// on this machine."
 
+_KEY_HINT = "It is one word, as `morag keys create` printed it: mrg_…"
+
 
 def client_of(settings: Settings) -> "Client":
     """The client of the server that the settings name. Raises MoragError."""
@@ -46,6 +48,8 @@ class Client:
         is_near = is_loopback(parts.hostname or "")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise MoragError(f"{base_url} is no address of a server.", code="bad_setting", hint=_ADDRESS_HINT)
+        if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+            raise MoragError("MORAG_API_KEY is not written as a key is.", code="bad_setting", hint=_KEY_HINT)
         if api_key and parts.scheme == "http" and not is_near:
             raise MoragError("The key is not sent over plain HTTP.", code="insecure_url", hint=_ADDRESS_HINT)
         self._http = httpx2.AsyncClient(

@@ -17,6 +17,7 @@ from morag.cli.output import answer_json, failure_json, say_error
 from morag.cli.serve_command import ServeCommand
 from morag.domain.content import ContentType
 from morag.domain.errors import MoragError
+from morag.domain.identity import Scope
 
 app = typer.Typer(
     name="morag",
@@ -27,6 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # rich help takes 0.3 s to load
 )
+
+keys_app = typer.Typer(
+    help="Make, list, replace and revoke API keys. Acts on the store itself: no server is needed, and one may run.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(keys_app, name="keys")
 
 
 class Mode(StrEnum):
@@ -46,6 +54,7 @@ Metadata = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="Repeatable; true, false and plain numbers are taken as such."),
 ]
+KeyId = Annotated[str, typer.Argument(help="The part of the key between the underscores.", show_default=False)]
 Words = Annotated[list[str], typer.Argument(metavar="FILE|URL", show_default=False)]
 
 
@@ -213,6 +222,55 @@ def reindex(*, as_json: AsJson = False) -> None:
     from morag.cli import store  # noqa: PLC0415 - brings the database
 
     raise typer.Exit(store.reindex(as_json=as_json))
+
+
+@keys_app.command("create")
+def create_key(
+    *,
+    user: Annotated[str, typer.Option(help="Whom it is for.")],
+    scope: Annotated[
+        list[Scope] | None, typer.Option(help="What it may do; repeatable, submit if left out.", show_default=False)
+    ] = None,
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    expires_days: Annotated[float | None, typer.Option(metavar="N", help="It does not expire if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key and print it, this once.
+
+    submit: convert, ingest, search. worker: run the user's own work. admin: keys and maintenance, nobody's documents.
+    """
+    from morag.cli import keys  # noqa: PLC0415 - brings the database
+
+    status = keys.create(
+        user, scopes=scope or [Scope.SUBMIT], description=description, expires_days=expires_days, as_json=as_json
+    )
+    raise typer.Exit(status)
+
+
+@keys_app.command("list")
+def list_keys(
+    *, user: Annotated[str | None, typer.Option(help="Only this user's.")] = None, as_json: AsJson = False
+) -> None:
+    """List keys, newest first; never the keys themselves."""
+    from morag.cli import keys  # noqa: PLC0415 - brings the database
+
+    raise typer.Exit(keys.list_(user_id=user, as_json=as_json))
+
+
+@keys_app.command("revoke")
+def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
+    """End a key; within a second it is refused everywhere."""
+    from morag.cli import keys  # noqa: PLC0415 - brings the database
+
+    raise typer.Exit(keys.revoke(key_id, as_json=as_json))
+
+
+@keys_app.command("rotate")
+def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
+    """Make the key that replaces another and print it; the old one works for 24 hours more."""
+    from morag.cli import keys  # noqa: PLC0415 - brings the database
+
+    raise typer.Exit(keys.rotate(key_id, as_json=as_json))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,13 +6,16 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from morag.api.app import create_app
-from morag.cli.addresses import exposure, url_of
+from morag.cli.addresses import exposure, first_key, is_loopback, url_of
 from morag.cli.output import answer, say
 from morag.domain.errors import MoragError, StartupError
 from morag.settings import Settings, load
@@ -48,15 +51,18 @@ class _Watched:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and where."""
+    """Says when it is ready, and where; and if nobody can use it yet, what to do."""
 
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, url: str, first_steps: Callable[[], Awaitable[list[str]]]) -> None:
         super().__init__(config)
         self._url = url
+        self._first_steps = first_steps
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            for line in await self._first_steps():
+                say(line)
             answer(f"MoRAG is ready at {self._url} (what it can do: {self._url}/docs; Ctrl-C stops it)")
             sys.stdout.flush()
 
@@ -73,7 +79,8 @@ def run(**given: object) -> int:
         port = int(listening.getsockname()[1])
         for line in exposure(settings.host, allow_anonymous=settings.allow_anonymous):
             say(line)
-        watched = _Watched(create_app(settings))
+        app = create_app(settings)
+        watched = _Watched(app)
         config = uvicorn.Config(
             watched,
             log_config=None,
@@ -86,13 +93,22 @@ def run(**given: object) -> int:
         )
         try:
             with contextlib.suppress(KeyboardInterrupt):  # how it is told to stop; all is closed by now
-                asyncio.run(_Server(config, url_of(settings.host, port)).serve([listening]))
+                server = _Server(config, url_of(settings.host, port), partial(_first_steps, app, settings))
+                asyncio.run(server.serve([listening]))
         except SystemExit:
             if watched.error:
                 raise watched.error from None
             raise
     say("MoRAG has stopped.")
     return 0
+
+
+async def _first_steps(app: FastAPI, settings: Settings) -> list[str]:
+    """How to make the first key, where there is none and nobody is let in without one."""
+    is_open = settings.allow_anonymous
+    if is_open or (is_open is None and is_loopback(settings.host)) or await app.state.system.keys.has_keys():
+        return []
+    return first_key(settings.data_dir if settings.key_store == "database" else None)
 
 
 def _bound(settings: Settings) -> socket.socket:
