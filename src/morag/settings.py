@@ -2,9 +2,10 @@
 
 import os
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import platformdirs
 import psutil
@@ -24,7 +25,12 @@ UNUSED = (
     "MORAG_EMBEDDING_URL",
 )
 """Variables whose names are taken for what is not built yet; who sets one must hear that it changes nothing."""
+UNUSED_BY_TASKS = ("REDIS_URL", "MORAG_BLOB_URL")
+"""Those that change nothing for a TaskManager as a library."""
 
+T = TypeVar("T")
+
+_POSTGRES = re.compile(r"postgres(ql)?(\+\w+)?://")
 _HOST_NAME = re.compile(r"[a-z0-9_][a-z0-9._-]{0,252}")
 
 
@@ -34,6 +40,10 @@ def _is_host(name: str) -> bool:
         return bool(ip_address(name))
     except ValueError:
         return _HOST_NAME.fullmatch(name) is not None
+
+
+def _parts(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
 
 
 def _cores() -> int:
@@ -70,7 +80,8 @@ class Settings(BaseSettings):
     )
     allow_anonymous: bool | None = Field(
         default=None,
-        description="requests without a key: unset, only from this machine; true, from anywhere; false, never",
+        description="requests without a key: unset, only from this machine and only until a key is made; "
+        "true, from anywhere; false, never",
     )
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Host names the server answers to, comma-separated"
@@ -98,7 +109,7 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts", "fetch_allow", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        return tuple(_parts(value)) if isinstance(value, str) else value
 
     @field_validator("host")
     @classmethod
@@ -131,6 +142,56 @@ class Settings(BaseSettings):
         }[content_type]
 
 
+class Scale(BaseSettings):
+    """What a TaskManager as a library is given beside its own process; each variable unset is a server less."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True, case_sensitive=True)
+
+    task_executor: Literal["background", "celery", "hybrid"] | None = Field(
+        default=None, validation_alias="TASK_EXECUTOR", description="what runs tasks; hybrid if there is a broker"
+    )
+    heavy_tasks: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(), validation_alias="HEAVY_TASKS", description="names that are heavy too, comma-separated"
+    )
+    broker_url: str | None = Field(
+        default=None, validation_alias="CELERY_BROKER_URL", repr=False, description="where Celery's doorbells wait"
+    )
+    result_backend: str | None = Field(
+        default=None, validation_alias="CELERY_RESULT_BACKEND", repr=False, description="unused: results are records"
+    )
+    database_url: str | None = Field(
+        default=None, validation_alias="DATABASE_URL", repr=False, description="a Postgres that holds the records"
+    )
+
+    @field_validator("heavy_tasks", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return frozenset(_parts(value)) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _postgres(cls, value: str | None) -> str | None:
+        """Without the driver that other libraries want named there."""
+        if value is None or _POSTGRES.match(value):
+            return value and _POSTGRES.sub("postgresql://", value)
+        raise ValueError("the tasks of MoRAG are kept in Postgres, postgresql://user:password@host/name, or without it")
+
+    @property
+    def executor(self) -> Literal["background", "celery", "hybrid"]:
+        """What runs tasks."""
+        return self.task_executor or ("hybrid" if self.broker_url else "background")
+
+    def notes(self) -> tuple[str, ...]:
+        """A line for each variable that is set and changes nothing here. Never its value."""
+        unused = [name for name in UNUSED_BY_TASKS if os.environ.get(name)]
+        told = [f"{name} is set, but tasks do not use it." for name in unused]
+        if self.result_backend:
+            told.append("CELERY_RESULT_BACKEND is set and not used: results are in the record of each task.")
+        if self.broker_url and self.executor == "background":
+            told.append("CELERY_BROKER_URL is set and not used: TASK_EXECUTOR is background.")
+        return tuple(told)
+
+
 def variable(field: str) -> str:
     """The environment variable a field is read from."""
     return field if field.isupper() else f"MORAG_{field.upper()}"
@@ -138,8 +199,24 @@ def variable(field: str) -> str:
 
 def load(**overrides: object) -> Settings:
     """The settings of this process; overrides win over the environment. Raises StartupError naming the variable."""
+    return _read(lambda: Settings(**overrides))  # pyright: ignore[reportArgumentType] - pydantic validates them
+
+
+def load_scale() -> Scale:
+    """What stands beside a TaskManager. Raises StartupError naming the variable."""
+    scale = _read(Scale)
+    if scale.executor != "background" and not scale.broker_url:
+        raise StartupError(
+            f"TASK_EXECUTOR is {scale.executor}, but there is no broker.",
+            code="bad_setting",
+            hint="Set CELERY_BROKER_URL, such as redis://localhost:6379/0, or leave TASK_EXECUTOR out.",
+        )
+    return scale
+
+
+def _read(read: Callable[[], T]) -> T:
     try:
-        return Settings(**overrides)  # pyright: ignore[reportArgumentType] - pydantic validates them
+        return read()
     except ValidationError as error:
         lines = [
             f"{variable(str(fault['loc'][0]))}: {fault['msg'].removeprefix('Value error, ')}"
@@ -154,11 +231,11 @@ def unused_notes() -> tuple[str, ...]:
 
 
 def check_executor() -> None:
-    """Raise StartupError if TASK_EXECUTOR asks for what this version cannot do."""
+    """Raise StartupError if TASK_EXECUTOR asks for what the server cannot do."""
     asked = os.environ.get("TASK_EXECUTOR") or "background"
     if asked != "background":
         raise StartupError(
-            f"TASK_EXECUTOR: {asked[:40]!r} is not an executor of this version.",
+            f"TASK_EXECUTOR: {asked[:40]!r} is no executor of the server.",
             code="bad_setting",
-            hint="Leave it out, or set it to `background`: tasks run in the processes of the application.",
+            hint="Leave it out, or set it to `background`. (Applications with a TaskManager know celery and hybrid.)",
         )

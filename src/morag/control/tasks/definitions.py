@@ -41,6 +41,8 @@ class Definition:
     name: str
     function: Function
     nature: Nature
+    heavy: bool
+    """Said to be so; it is Celery's, where there is one."""
     signature: inspect.Signature
     """Of what is given at submit: without the context."""
     context: str | None
@@ -87,6 +89,7 @@ def define(function: Function, terms: Terms) -> Definition:
         name=name,
         function=function,
         nature=nature,
+        heavy=terms.heavy,
         signature=signature,
         context=context,
         retries=terms.retries,

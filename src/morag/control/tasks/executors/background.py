@@ -107,6 +107,14 @@ class BackgroundTasksExecutor:
         finally:
             await self._give_back()
 
+    async def run_next(self, door: AnyDoor) -> bool:
+        """Claim one task through a door that is not served here, run and settle it; whether there was one."""
+        leases = await self._claim(door, 1)
+        works = [self._start(lease) for lease in leases]
+        if works:
+            await asyncio.wait(works)
+        return bool(works)
+
     async def check(self) -> None:
         """Ask about every lease held, now, so that a cancel is felt at once."""
         await self._extend(self._ours())
