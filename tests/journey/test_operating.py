@@ -106,12 +106,12 @@ def test_the_local_lane_is_told_when_nothing_stands_in_it(start_server: StartSer
 
 
 def test_variables_of_later_versions_are_told_once(start_server: StartServer) -> None:
-    address, _ = start_server(REDIS_URL="redis://:s3cret@127.0.0.1:1/0", MORAG_KEY_STORE="redis")
+    address, _ = start_server(QDRANT_URL="http://:s3cret@127.0.0.1:1", MORAG_BLOB_URL="s3://bucket")
     with client_of(address) as client:
         notes = client.get("/health/ready").json()["notes"]
-    assert [note.split()[0] for note in notes] == ["REDIS_URL", "MORAG_KEY_STORE"]
+    assert [note.split()[0] for note in notes] == ["QDRANT_URL", "MORAG_BLOB_URL"]
     assert "s3cret" not in str(notes)
-    told = json.loads(morag("doctor", "--json", REDIS_URL="redis://:s3cret@127.0.0.1:1/0").stdout)["checks"]
+    told = json.loads(morag("doctor", "--json", QDRANT_URL="http://:s3cret@127.0.0.1:1").stdout)["checks"]
     assert [(check["verdict"], check["told"]) for check in told if check["name"] == "settings"] == [("note", notes[0])]
 
 

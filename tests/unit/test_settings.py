@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from morag.cli.settings_help import variable
 from morag.domain.content import ContentType
 from morag.domain.errors import StartupError
 from morag.settings import UNUSED, Settings, check_executor, load, unused_notes
@@ -63,7 +64,8 @@ def test_every_content_type_has_a_running_time(content_type: ContentType) -> Non
 
 def test_the_reference_names_every_setting() -> None:
     text = REFERENCE.read_text()
-    missing = [name for name in Settings.model_fields if f"`MORAG_{name.upper()}`" not in text]
+    names = [variable(name, field) for name, field in Settings.model_fields.items()]
+    missing = [name for name in names if f"`{name}`" not in text]
     assert not missing
 
 
@@ -102,7 +104,7 @@ def test_a_variable_of_a_later_version_is_told_without_its_value(monkeypatch: py
     for name in UNUSED:
         monkeypatch.delenv(name, raising=False)
     assert unused_notes() == ()
-    monkeypatch.setenv("REDIS_URL", "redis://:s3cret@host/0")
+    monkeypatch.setenv("QDRANT_URL", "http://:s3cret@host")
     (note,) = unused_notes()
-    assert "REDIS_URL" in note
+    assert "QDRANT_URL" in note
     assert "s3cret" not in note
