@@ -6,23 +6,25 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from morag.control.tasks.children import ChildCall as ChildCall
     from morag.control.tasks.context import TaskContext as TaskContext
+    from morag.control.tasks.results import TaskError as TaskError
+    from morag.control.tasks.results import TaskResult as TaskResult
     from morag.domain.task import Priority as Priority
     from morag.tasks.manager import TaskManager as TaskManager
     from morag.tasks.manager import get_task_manager as get_task_manager
-    from morag.tasks.results import TaskError as TaskError
-    from morag.tasks.results import TaskResult as TaskResult
 
 _PLACES = {
+    "ChildCall": "morag.control.tasks.children",
     "Priority": "morag.domain.task",
     "TaskContext": "morag.control.tasks.context",
-    "TaskError": "morag.tasks.results",
+    "TaskError": "morag.control.tasks.results",
     "TaskManager": "morag.tasks.manager",
-    "TaskResult": "morag.tasks.results",
+    "TaskResult": "morag.control.tasks.results",
     "get_task_manager": "morag.tasks.manager",
 }
 
-__all__ = ["Priority", "TaskContext", "TaskError", "TaskManager", "TaskResult", "get_task_manager"]
+__all__ = ["ChildCall", "Priority", "TaskContext", "TaskError", "TaskManager", "TaskResult", "get_task_manager"]
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 PROGRAM = Path(__file__).parent / "apps" / "speaking.py"
+FAMILIES = PROGRAM.with_name("families.py")
 ENDED = "SELECT count(*) FROM tasks WHERE name = ? AND state = 'completed'"
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -23,9 +24,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start the application as a program of its own; it ends when its standard input does."""
     started: list[subprocess.Popen[str]] = []
 
-    def begin(*arguments: str) -> "subprocess.Popen[str]":
+    def begin(*arguments: str, program: Path = PROGRAM) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), *arguments],
+            [sys.executable, str(program), *arguments],
             env={**os.environ, "MORAG_DATA_DIR": str(tmp_path), "WITNESS": str(tmp_path / "witness")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -132,3 +133,24 @@ def test_a_schedule_runs_once_a_tick_however_many_processes_there_are(start: Sta
 def test_a_heavy_function_of_a_programs_main_file_is_found(start: Start) -> None:
     out, _ = start("heavy").communicate(timeout=30)
     assert out == "success 2"
+
+
+def test_a_parent_finds_its_children_after_its_process_was_killed(start: Start, tmp_path: Path) -> None:
+    first = start("submit", program=FAMILIES)
+    until(
+        lambda: {"add-1-1", "add-2-2"} < set(told(tmp_path)) and any(line.startswith("pid-") for line in told(tmp_path))
+    )
+    until(lambda: counted(tmp_path, ENDED, "add") == 2)
+    first.kill()
+    first.wait(10)
+    assert "slept-in-child" not in told(tmp_path)
+    ready(start("serve", program=FAMILIES))
+    until(lambda: counted(tmp_path, ENDED, "ask_in_child") == 1)
+    lines = Counter(line for line in told(tmp_path) if not line.startswith("pid-"))
+    assert lines == {"asked-3-1": 2, "add-1-1": 1, "add-2-2": 1, "slept-in-child": 1}
+    assert counted(tmp_path, "SELECT count(*) FROM tasks") == 4
+
+
+def test_children_of_a_programs_main_file_are_found_by_their_functions(start: Start) -> None:
+    out, _ = start("main", program=FAMILIES).communicate(timeout=30)
+    assert out == "success [3, 7]"

@@ -87,7 +87,7 @@ class Engine:
         self._loops = Loops()
         self._warned: set[str] = set()
         self._worker = this_worker("tasks")
-        runner = FunctionRunner(registry, self.blobs, children=self._children)
+        runner = FunctionRunner(registry, self.blobs, children=self._children, kin=database.tasks.children)
         doors = [
             FunctionDoor(nature, n, wishes.namespace, registry, runner.stuck) for nature, n in wishes.slots.items()
         ]

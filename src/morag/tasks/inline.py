@@ -11,7 +11,7 @@ from morag.control.ports import TaskStore
 from morag.control.tasks.definitions import Registry
 from morag.control.tasks.manager import TaskManager
 from morag.domain.identity import LOCAL_LANE
-from morag.domain.task import Extension, Lease, NewTask, Offers, Outcome, Progress, Retried, Task
+from morag.domain.task import Extension, Lease, NewTask, Offers, Outcome, Parked, Progress, Retried, Task
 from morag.storage.host import SystemClock, boot_id, is_alive, this_worker
 from morag.storage.memory.blobs import MemoryBlobStore
 from morag.storage.memory.documents import MemoryDocumentStore
@@ -30,11 +30,14 @@ class Inline:
         self._namespace = namespace
         self._worker = this_worker("inline")
         self._blobs = MemoryBlobStore()
-        self._runner = FunctionRunner(registry, self.blobs, children=None)
+        self._runner = FunctionRunner(registry, self.blobs, children=None, kin=self._kin)
         self.store: TaskStore = MemoryTaskStore(
             MemoryDocumentStore(clock), clock=clock, signals=signals, boot_id=boot_id(), is_alive=is_alive
         )
         self.manager = TaskManager(self.store, signals, on_cancel=_nothing)
+
+    async def _kin(self, task_id: str) -> list[Task]:
+        return await self.store.children(task_id)
 
     async def blobs(self) -> MemoryBlobStore:
         """Where large arguments and results are."""
@@ -70,7 +73,10 @@ class Inline:
         outcome = await self._runner.run(lease, report)
         news = [Extension(task_id=lease.task.id, fence=lease.fence, progress=each) for each in told]
         await self.store.extend(news, lease_s=LEASE_S)
-        await self.store.settle(lease.task.id, lease.fence, _at_once(outcome))
+        if isinstance(outcome, Parked):
+            await self.store.park(lease.task.id, lease.fence, outcome)
+        else:
+            await self.store.settle(lease.task.id, lease.fence, _at_once(outcome))
 
 
 def _at_once(outcome: Outcome) -> Outcome:

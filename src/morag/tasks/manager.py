@@ -5,7 +5,6 @@
 
 import asyncio
 import inspect
-import json
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
@@ -16,6 +15,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from morag.control.tasks.definitions import Nature, Registry, Terms, define
+from morag.control.tasks.keeping import result_of
+from morag.control.tasks.results import TaskResult, shown
 from morag.control.tasks.schedules import schedule_of
 from morag.domain.errors import NotFound
 from morag.domain.history import Event
@@ -25,7 +26,6 @@ from morag.tasks.engine import Engine, Wishes, open_engine
 from morag.tasks.holding import HOLD_S, BackgroundTasks, Hold
 from morag.tasks.inline import Inline
 from morag.tasks.life import Life
-from morag.tasks.results import TaskResult, shown
 from morag.tasks.submission import PriorityName, Ticket, new_task, priority_of
 
 if TYPE_CHECKING:
@@ -254,10 +254,7 @@ class TaskManager:
 
     @staticmethod
     async def _shown(here: Engine | Inline, task: Task) -> TaskResult:
-        if task.result_blob is None:
-            return shown(task, task.result)
-        text = await (await here.blobs()).get(task.result_blob)
-        return shown(task, await asyncio.to_thread(json.loads, text))
+        return shown(task, await result_of(task, here.blobs))
 
     async def _submit_due(self, name: str, tick: float) -> None:
         """Once in all processes; not while the one before is still at it."""

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from fastapi import APIRouter, HTTPException
 from fastapi.params import Depends
 
+from morag.control.tasks.results import TaskResult, as_json
 from morag.domain.json import JsonObject
-from morag.tasks.results import TaskResult, as_json
 
 
 class Tasks(Protocol):

@@ -1,24 +1,24 @@
 """A submit's arguments, checked, as a new task. What is wrong is said here, to whoever submits."""
 
-import asyncio
 import hashlib
-import json
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from morag.control.ports import BlobStore
-from morag.control.tasks.calls import Call, is_large
 from morag.control.tasks.definitions import Definition
 from morag.control.tasks.intake import new_id
+from morag.control.tasks.invoking import call_of
+from morag.control.tasks.keeping import Blobs, keep
 from morag.domain.errors import InvalidRequest
 from morag.domain.identity import ANONYMOUS, is_user_id
-from morag.domain.json import JsonObject
 from morag.domain.task import Budget, NewTask, Priority
-from morag.domain.transitions import INLINE_RESULT_BYTES
 
 PriorityName = Literal["urgent", "high", "normal", "low", "batch"]
 
+_OWN = (
+    "user_id, priority, delay, deadline, idempotency_key and background_tasks are submit's own: pass a task's "
+    "parameter of such a name by position."
+)
 _NAMES = tuple(each.name.lower() for each in Priority)
 
 
@@ -39,28 +39,27 @@ async def new_task(
     args: Sequence[Any],
     kwargs: dict[str, Any],
     ticket: Ticket,
-    blobs: Callable[[], Awaitable[BlobStore]],
+    blobs: Blobs,
 ) -> NewTask:
     """The task. Large arguments are stored in `blobs`. Raises InvalidRequest."""
-    _check(definition, args, kwargs, ticket)
-    call = Call(args=list(args), kwargs=kwargs)
-    text = await asyncio.to_thread(call.encode) if is_large(call.args) or is_large(kwargs) else call.encode()
-    kept, stored = (json.loads(text), ()) if len(text) <= INLINE_RESULT_BYTES else await _stored(text, blobs)
+    call = call_of(definition, args, kwargs, hint=_OWN)
+    _check(ticket)
+    kept = await keep(call, blobs)
     key = ticket.idempotency_key
     return NewTask(
         id=new_id(),
         namespace=ticket.namespace,
         name=definition.name,
         user_id=ticket.user_id or ANONYMOUS,
-        args=kept,
-        blobs=stored,
+        args=kept.args,
+        blobs=kept.blobs,
         priority=definition.priority if ticket.priority is None else priority_of(ticket.priority),
         budget=_budget(definition, ticket),
         delay_s=ticket.delay_s,
         timeout_s=definition.timeout_s,
         # other applications' keys are in the same file
         idempotency_key=f"{ticket.namespace}/{key}" if key else None,
-        idempotency_digest=hashlib.sha256(definition.name.encode() + b"\n" + text).hexdigest() if key else None,
+        idempotency_digest=hashlib.sha256(definition.name.encode() + b"\n" + kept.text).hexdigest() if key else None,
     )
 
 
@@ -73,29 +72,14 @@ def priority_of(asked: Priority | PriorityName) -> Priority:
     raise InvalidRequest(f"{asked!r} is no priority.", hint=f"One of {', '.join(_NAMES)}.", field="priority")
 
 
-async def _stored(text: bytes, blobs: Callable[[], Awaitable[BlobStore]]) -> tuple[JsonObject, tuple[str]]:
-    sha256 = await (await blobs()).put(text)
-    return {"blob": sha256}, (sha256,)
-
-
 def _budget(definition: Definition, ticket: Ticket) -> Budget:
-    tries = definition.retries + 1
+    budget = Budget(processing=definition.retries + 1)
     if ticket.deadline_s is None:
-        return Budget(processing=tries)
-    return Budget(processing=tries, waiting_s=ticket.deadline_s, deadline_s=ticket.deadline_s)
+        return budget
+    return replace(budget, waiting_s=ticket.deadline_s, deadline_s=ticket.deadline_s)
 
 
-def _check(definition: Definition, args: Sequence[Any], kwargs: dict[str, Any], ticket: Ticket) -> None:
-    try:
-        definition.signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise InvalidRequest(
-            f"Task {definition.name}{definition.signature}: {error}.",
-            code="bad_arguments",
-            hint="user_id, priority, delay, deadline, idempotency_key and background_tasks are submit's own: pass a "
-            "task's parameter of such a name by position.",
-            field="args",
-        ) from None
+def _check(ticket: Ticket) -> None:
     if ticket.user_id is not None and not is_user_id(ticket.user_id):
         raise InvalidRequest(
             "A user_id is 1 to 64 letters, digits, dots, underscores or hyphens.", hint="Pass a key.", field="user_id"

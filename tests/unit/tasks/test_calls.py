@@ -1,12 +1,15 @@
 import datetime as dt
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from morag.control.tasks.calls import Call, encode_result, is_large
+from morag.control.tasks.children import ChildCall
 from morag.control.tasks.context import TaskContext
 from morag.control.tasks.invoking import invoke
+from morag.control.tasks.results import TaskResult
 from morag.domain.errors import InvalidRequest
 from morag.domain.failure import AttemptFailed
 
@@ -65,6 +68,10 @@ def unheard(fraction: float, stage: str, message: str) -> None:
     raise AssertionError(f"no progress is told here: {fraction} {stage} {message}")
 
 
+def childless(calls: Sequence[ChildCall]) -> list[TaskResult]:
+    raise AssertionError(f"no children are asked for here: {calls}")
+
+
 def first(ctx: TaskContext, a: int, *rest: int, b: int = 0) -> list[Any]:
     return [ctx.task_id, a, rest, b]
 
@@ -88,7 +95,7 @@ def middle(a: int, ctx: TaskContext, b: int = 5) -> list[Any]:
     ],
 )
 def test_the_context_is_put_where_it_is_asked_for(function: Any, call: Call, told: list[Any]) -> None:
-    context = TaskContext(task_id="t", attempt=1, report=unheard)
+    context = TaskContext(task_id="t", attempt=1, report=unheard, ask=childless)
     assert invoke(function, call, "ctx", context) == told
 
 
@@ -99,5 +106,5 @@ def test_progress_stays_between_its_ends(told: float, kept: float) -> None:
     def report(fraction: float, stage: str, message: str) -> None:
         seen.append((fraction, stage, message))
 
-    TaskContext(task_id="t", attempt=1, report=report).progress(told, "stage")
+    TaskContext(task_id="t", attempt=1, report=report, ask=childless).progress(told, "stage")
     assert seen == [(kept, "stage", "")]

@@ -4,6 +4,7 @@ import pytest
 
 from morag import TaskContext, TaskManager, get_task_manager
 from morag.domain.errors import InvalidRequest
+from morag.domain.json import Json
 
 tasks = TaskManager("inline-tests", data_dir="/nowhere/at/all")
 seen: list[Any] = []
@@ -19,6 +20,20 @@ async def outer(x: int) -> int:
     inner = await tasks.wait(await tasks.submit(add, x, 1))
     assert isinstance(inner.result, int)
     return inner.result * 10
+
+
+@tasks.task("family")
+async def family(ctx: TaskContext, x: int) -> list[Any]:
+    """Children, then grandchildren and one that fails, from what they gave."""
+    one, two = (each.result for each in ctx.wait_for(ctx.call(add, x, 0), ctx.call("add", x, y=1)))
+    both, broken = ctx.wait_for(ctx.call(add_apart, one, two), ctx.call("add", 1, "2"))
+    return [one, two, both.result, broken.status]
+
+
+@tasks.task("add_apart", heavy=True)
+def add_apart(ctx: TaskContext, x: int, y: int) -> Json:
+    (added,) = ctx.wait_for(ctx.call(add, x, y, step="sum"))
+    return added.result
 
 
 @tasks.task("flaky", retries=2, backoff_s=60.0)
@@ -59,6 +74,13 @@ async def test_large_arguments_and_results_fit() -> None:
     with tasks.inline():
         result = await tasks.wait(await tasks.submit("add", "x" * 400_000, "y"))
     assert result.result == "x" * 400_000 + "y"
+
+
+async def test_children_have_run_too_and_their_failure_is_a_value() -> None:
+    with tasks.inline():
+        result = await tasks.get_result(await tasks.submit(family, 3))
+    assert result
+    assert (result.status, result.attempts, result.result) == ("success", 1, [3, 4, 7, "failure"])
 
 
 async def test_each_harness_begins_empty_and_bad_calls_are_refused() -> None:

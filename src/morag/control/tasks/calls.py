@@ -37,10 +37,14 @@ class Call:
 
     def encode(self) -> bytes:
         """As JSON. Raises InvalidRequest naming the first value that is none."""
+        self.check()
+        return dump({"args": self.args, "kwargs": self.kwargs})
+
+    def check(self) -> None:
+        """Raise InvalidRequest naming the first value that is not JSON."""
         fault = first_fault(self.args, "args") or first_fault(self.kwargs, "kwargs")
         if fault:
             raise InvalidRequest(fault[0], code="not_json", hint=fault[1], field="args")
-        return dump({"args": self.args, "kwargs": self.kwargs})
 
     @classmethod
     def decode(cls, text: bytes) -> "Call":

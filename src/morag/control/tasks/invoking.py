@@ -1,11 +1,24 @@
-"""How a function is called with what was submitted: arguments in place, the context where it is asked for."""
+"""How a function is called with what was submitted: arguments checked, in place, the context where it is asked for."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from morag.control.tasks.calls import Call
 from morag.control.tasks.context import TaskContext
+from morag.control.tasks.definitions import Definition
+from morag.domain.errors import InvalidRequest
+
+
+def call_of(definition: Definition, args: Sequence[Any], kwargs: dict[str, Any], *, hint: str) -> Call:
+    """The call, if these arguments fit the function. Raises InvalidRequest."""
+    try:
+        definition.signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise InvalidRequest(
+            f"Task {definition.name}{definition.signature}: {error}.", code="bad_arguments", hint=hint, field="args"
+        ) from None
+    return Call(args=list(args), kwargs=kwargs)
 
 
 def invoke(function: Callable[..., Any], call: Call, takes_context: str | None, context: TaskContext) -> Any:

@@ -16,20 +16,23 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from io import FileIO
 from types import ModuleType
 from typing import Any, BinaryIO
 
 from morag.control.tasks.calls import Call, encode_result
+from morag.control.tasks.children import ChildCall, is_parking
 from morag.control.tasks.context import TaskContext
 from morag.control.tasks.invoking import invoke
+from morag.control.tasks.results import TaskResult
+from morag.domain.errors import InvalidRequest
 from morag.domain.failure import AttemptFailed
-from morag.worker.functions.frames import FAILED, PROGRESS, RESULT, STARTED, frame, read
+from morag.worker.functions import asking
+from morag.worker.functions.asking import MAIN
+from morag.worker.functions.frames import ASK, FAILED, PARKED, PROGRESS, RESULT, STARTED, frame, read
 
-MAIN = "__mp_main__"
-"""What a program's main file is named in a child, so that what stands under `if __name__ == "__main__"` is not run."""
 REPORT_EVERY_S = 0.05
 
 
@@ -41,6 +44,7 @@ class Answers:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._quiet_until = 0.0
+        self._stage: str = ""
 
     def send(self, kind: bytes, body: bytes) -> None:
         """Write a message; a fork that the function made, and that came back here, ends instead."""
@@ -52,11 +56,36 @@ class Answers:
                 rest = rest[self._pipe.write(rest) :]
 
     def progress(self, fraction: float, stage: str, message: str) -> None:
-        """Pass on progress, at most twenty times a second."""
+        """Pass on progress: another stage at once, more of the same at most twenty times a second."""
         now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + REPORT_EVERY_S
+        if now >= self._quiet_until or stage != self._stage:
+            self._quiet_until, self._stage = now + REPORT_EVERY_S, stage
             self.send(PROGRESS, json.dumps([fraction, stage, message]).encode())
+
+
+class Questions:
+    """What one call asks of the parent while it runs. Usable from any thread, until the call has ended."""
+
+    def __init__(self, answers: Answers, arrived: "queue.SimpleQueue[bytes]") -> None:
+        self._answers = answers
+        self._arrived = arrived
+        self._lock = threading.Lock()
+        self._is_over = False
+
+    def ask(self, calls: Sequence[ChildCall]) -> list[TaskResult]:
+        """How the children ended (`control.tasks.children.Ask`)."""
+        question = asking.ask(calls)
+        with self._lock:
+            if self._is_over:
+                raise InvalidRequest("The task that asks has ended.", hint="Call ctx.wait_for before it returns.")
+            self._answers.send(ASK, question)
+            told = self._arrived.get()
+        return asking.hear(told)
+
+    def end(self) -> None:
+        """The call has ended: what comes next is another."""
+        with self._lock:
+            self._is_over = True
 
 
 def main() -> None:
@@ -64,7 +93,10 @@ def main() -> None:
     jobs, answers = _streams()
     arrived = _listen(jobs)
     while True:
-        kind, body = _perform(json.loads(arrived.get()), answers)
+        job = json.loads(arrived.get())
+        questions = Questions(answers, arrived)
+        kind, body = _perform(job, answers, questions)
+        questions.end()
         answers.send(kind, body)
 
 
@@ -80,7 +112,10 @@ def _streams() -> tuple[BinaryIO, Answers]:
 
 
 def _listen(stream: BinaryIO) -> "queue.SimpleQueue[bytes]":
-    """Jobs as they come. Read in a thread, so that a parent gone is noticed while a function runs."""
+    """Jobs, and answers to questions, as they come.
+
+    Read in a thread, so that a parent gone is noticed while a function runs.
+    """
     arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -95,27 +130,33 @@ def _listen(stream: BinaryIO) -> "queue.SimpleQueue[bytes]":
     return arrived
 
 
-def _perform(job: dict[str, Any], answers: Answers) -> tuple[bytes, bytes]:
+def _perform(job: dict[str, Any], answers: Answers, questions: Questions) -> tuple[bytes, bytes]:
     try:
         function = _find(job)
     except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
         traceback.print_exc()
         return FAILED, _told("task_not_found", f"{job['module']}.{job['qualname']} cannot be loaded: {error!r}")
     answers.send(STARTED, b"")
-    context = TaskContext(task_id=job["task_id"], attempt=job["attempt"], report=answers.progress)
+    context = TaskContext(task_id=job["task_id"], attempt=job["attempt"], report=answers.progress, ask=questions.ask)
     try:
         return RESULT, encode_result(_call(function, job, context))
-    except AttemptFailed as error:
-        failure = error.failure
-        return FAILED, _told(failure.code, failure.message, hint=failure.hint, is_final=failure.is_final)
-    except MemoryError:
-        return FAILED, _told("out_of_memory", "The task ran out of memory.", is_final=True)
-    except (SystemExit, KeyboardInterrupt) as error:
-        return FAILED, _told("task_ended", f"The task ended with {error!r}.", hint="Return, or raise an Exception.")
-    except Exception as error:  # noqa: BLE001 - a task may raise anything; here it becomes an answer
-        traceback.print_exc()
-        message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        return FAILED, _told("task_raised", message, signature=_signature(error))
+    except BaseException as error:  # noqa: BLE001 - a task may raise anything; here it becomes an answer
+        return (PARKED, b"") if is_parking(error) else (FAILED, _failure(error))
+
+
+def _failure(error: BaseException) -> bytes:
+    """What is told of an error that the function raised."""
+    match error:
+        case AttemptFailed(failure=failure):
+            return _told(failure.code, failure.message, hint=failure.hint, is_final=failure.is_final)
+        case MemoryError():
+            return _told("out_of_memory", "The task ran out of memory.", is_final=True)
+        case Exception():
+            traceback.print_exception(error)
+            message = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            return _told("task_raised", message, signature=_signature(error))
+        case _:
+            return _told("task_ended", f"The task ended with {error!r}.", hint="Return, or raise an Exception.")
 
 
 def _call(function: Callable[..., Any], job: dict[str, Any], context: TaskContext) -> Any:

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from morag.control.tasks.calls import Call
+from morag.control.tasks.children import Parking
 from morag.control.tasks.context import Report, TaskContext
 from morag.control.tasks.definitions import Definition
 from morag.domain.failure import AttemptFailed
 from morag.worker.functions import failures, frames
+from morag.worker.functions.asking import place
 from morag.worker.sandbox import memory
 
 START_S = 60.0
@@ -31,11 +33,13 @@ class Job:
     """One call, as a child is told it."""
 
     message: bytes
+    answer: Callable[[bytes], bytes]
+    """What is told when it asks for children."""
 
     @classmethod
-    def of(cls, definition: Definition, call: Call, context: TaskContext) -> "Job":
+    def of(cls, definition: Definition, call: Call, context: TaskContext, answer: Callable[[bytes], bytes]) -> "Job":
         """The call of a registered function."""
-        module, main = _place(definition.function.__module__)
+        module, main = place(definition.function.__module__)
         told = {
             "module": module,
             "main": main,
@@ -47,7 +51,7 @@ class Job:
             "args": call.args,
             "kwargs": call.kwargs,
         }
-        return cls(message=frames.frame(frames.JOB, json.dumps(told).encode()))
+        return cls(message=frames.frame(frames.JOB, json.dumps(told).encode()), answer=answer)
 
 
 class Child:
@@ -105,7 +109,7 @@ class Child:
             await self._jobs.wait_closed()
 
     async def perform(self, job: Job, report: Report, *, timeout_s: float | None, memory_bytes: int) -> bytes:
-        """The result of one call. Raises AttemptFailed."""
+        """The result of one call. Raises AttemptFailed, and Parking."""
         self.has_answered = False
         kills = memory.kernel_kills()
         limits = Limits(timeout_s=timeout_s, memory_bytes=memory_bytes)
@@ -136,10 +140,9 @@ class Child:
         return answering.result() if answering.done() else None
 
     async def _answer(self, job: Job, report: Report, limits: "Limits") -> bytes | None:
-        """The result; None if the child ends before. Raises AttemptFailed with what it says went wrong."""
+        """The result; None if the child ends before. Raises AttemptFailed with what it says went wrong, and Parking."""
         with suppress(ConnectionError, asyncio.IncompleteReadError):
-            self._jobs.write(job.message)
-            await self._jobs.drain()
+            await self._tell(job.message)
             while True:
                 kind, size = frames.HEADER.unpack(await self._answers.readexactly(frames.HEADER.size))
                 body = await self._answers.readexactly(size)
@@ -148,6 +151,11 @@ class Child:
                         limits.start()
                     case frames.PROGRESS:
                         report(*json.loads(body))
+                    case frames.ASK:
+                        await self._tell(frames.frame(frames.TOLD, await asyncio.to_thread(job.answer, body)))
+                    case frames.PARKED:
+                        self.has_answered = True
+                        raise Parking
                     case frames.FAILED:
                         self.has_answered = True
                         raise AttemptFailed(failures.told(json.loads(body)))
@@ -155,6 +163,10 @@ class Child:
                         self.has_answered = True
                         return body
         return None
+
+    async def _tell(self, message: bytes) -> None:
+        self._jobs.write(message)
+        await self._jobs.drain()
 
 
 class Limits:
@@ -180,14 +192,6 @@ class Limits:
             )
         if memory.resident_bytes(pid) > self._memory_bytes:
             raise AttemptFailed(failures.out_of_memory(f"over {self._memory_bytes >> 20} MiB"))
-
-
-def _place(module: str) -> tuple[str, str | None]:
-    """Where a child finds a module: by its name, or the main file it is."""
-    if module != "__main__":
-        return module, None
-    main = sys.modules["__main__"]
-    return (main.__spec__.name, None) if main.__spec__ else (module, str(Path(str(main.__file__)).absolute()))
 
 
 def _kill(act: Callable[[int, int], None], pid: int) -> None:

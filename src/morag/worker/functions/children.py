@@ -6,6 +6,7 @@ These are the application's own functions, trusted as it is: a child has its rig
 
 import asyncio
 
+from morag.control.tasks.children import Parking
 from morag.control.tasks.context import Report
 from morag.domain.failure import AttemptFailed, FailureType
 from morag.worker.functions import failures
@@ -26,10 +27,16 @@ class Children:
         self._dying: set[asyncio.Task[None]] = set()
 
     async def run(self, job: Job, report: Report, *, timeout_s: float | None) -> bytes:
-        """The result as JSON. Raises AttemptFailed for every other end. When cancelled, the child is killed."""
+        """The result as JSON. Raises AttemptFailed for every other end, Parking for one that waits.
+
+        When cancelled, the child is killed.
+        """
         child = await self._take()
         try:
             text = await child.perform(job, report, timeout_s=timeout_s, memory_bytes=self._memory_bytes)
+        except Parking:
+            self._keep(child)
+            raise
         except AttemptFailed as error:
             if child.has_answered and error.failure.type is not FailureType.RESOURCE_EXHAUSTION:
                 self._keep(child)

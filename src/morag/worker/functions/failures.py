@@ -35,6 +35,17 @@ def ended(error: BaseException) -> Failure:
     )
 
 
+def did_not_park(what: str) -> Failure:
+    """The function went on after it was told that its children have not ended."""
+    return Failure(
+        type=FailureType.PROCESSING_ERROR,
+        code="wait_for_caught",
+        message=f"ctx.wait_for was to end this run, so that the children can run, but the task {what}"[:2000],
+        hint="Do not catch BaseException around ctx.wait_for, and call it in the task's own thread.",
+        is_final=True,
+    )
+
+
 def too_slow(timeout_s: float) -> Failure:
     """The running time is over."""
     return Failure(

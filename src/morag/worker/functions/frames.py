@@ -5,6 +5,8 @@ from typing import BinaryIO
 
 HEADER = struct.Struct(">cQ")
 JOB, STARTED, PROGRESS, RESULT, FAILED = b"J", b"S", b"P", b"R", b"F"
+ASK, TOLD, PARKED = b"A", b"T", b"W"
+"""Children are asked for; how they ended, or that they have not; the function ended its run to wait for them."""
 
 
 def frame(kind: bytes, body: bytes) -> bytes:

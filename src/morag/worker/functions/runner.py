@@ -1,45 +1,53 @@
 """Runs an application's registered functions: from a lease to an outcome.
 
 lease ─▶ definition by name ─▶ arguments ─▶ on the loop │ in a thread │ in a child process ─▶ JSON ─▶ outcome
-                                                  └─ it raised ─▶ failure ─▶ retries ─▶ outcome
+                                                  ├─ it raised ─▶ failure ─▶ retries ─▶ outcome
+                                                  └─ it asked for children that have not ended ─▶ parked
 """
 
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
-from morag.control.ports import BlobStore, ReportProgress
+from morag.control.ports import ReportProgress
 from morag.control.tasks.calls import Call, encode_result, is_large
+from morag.control.tasks.children import Parking, is_parking
 from morag.control.tasks.context import TaskContext
 from morag.control.tasks.definitions import Definition, Nature, Registry
 from morag.control.tasks.invoking import invoke
+from morag.control.tasks.keeping import Blobs, kept_call, result_of
+from morag.control.tasks.results import TaskResult, attempts_of, shown
 from morag.control.tasks.retries import decide
 from morag.domain.failure import AttemptFailed
 from morag.domain.json import Json
-from morag.domain.task import Completed, Lease, Outcome
+from morag.domain.task import Completed, Lease, Outcome, Parked, Task
 from morag.domain.transitions import INLINE_RESULT_BYTES
 from morag.telemetry import log
 from morag.worker.functions import failures
+from morag.worker.functions.asking import answer
 from morag.worker.functions.child import Job
 from morag.worker.functions.children import Children
+from morag.worker.functions.family import Family
 from morag.worker.functions.threads import Threads
 
 GRACE_S = 5.0
 """How long a cancelled coroutine may take to clean up before it is left to itself."""
 
-Blobs = Callable[[], Awaitable[BlobStore]]
-"""Where large arguments and results are; made when first needed."""
+Kin = Callable[[str], Awaitable[Sequence[Task]]]
+"""The children of a task, by its id."""
 
 
 class FunctionRunner:
     """Runs a claimed task to its outcome (`control.ports.Run`)."""
 
-    def __init__(self, registry: Registry, blobs: Blobs, *, children: Children | None) -> None:
-        """Run what is in `registry`; without `children`, heavy functions run in threads."""
+    def __init__(self, registry: Registry, blobs: Blobs, *, children: Children | None, kin: Kin) -> None:
+        """Run what is in `registry`; without `children`, heavy functions run in threads. `kin` reads child tasks."""
         self._registry = registry
         self._blobs = blobs
+        self._kin = kin
         self._children = children
         self._threads = Threads()
         self._deaf: set[asyncio.Task[bytes]] = set()
@@ -48,15 +56,18 @@ class FunctionRunner:
         """How many of that nature go on though nobody wants their result any more."""
         return {Nature.LOOP: len(self._deaf), Nature.THREAD: self._threads.stuck}.get(nature, 0)
 
-    async def run(self, lease: Lease, report: ReportProgress) -> Outcome:
+    async def run(self, lease: Lease, report: ReportProgress) -> Outcome | Parked:
         """The outcome of one attempt. Raises nothing but on cancellation."""
         task, definition = lease.task, self._registry.find(lease.task.name)
-        context = TaskContext(task_id=task.id, attempt=task.attempt, report=report)
+        family = Family(self._registry, task)
+        context = TaskContext(task_id=task.id, attempt=attempts_of(task), report=report, ask=family.ask)
         try:
-            call = await self._call_of(lease)
-            return await self._completed(await self._perform(definition, call, context))
+            family.meet(await self._ended(lease))
+            return await self._outcome(definition, context, family, task)
         except Exception as error:  # noqa: BLE001 - here an attempt becomes an outcome, whatever was raised
             failure = failures.failure_of(error)
+            if family.is_parking and failure.code == "task_raised":
+                failure = failures.did_not_park(f"raised {failure.message}")
             log.warning(
                 "attempt_failed",
                 code=failure.code,
@@ -68,18 +79,28 @@ class FunctionRunner:
         finally:
             context.cancel()
 
-    async def _call_of(self, lease: Lease) -> Call:
-        kept = lease.task.args.get("blob")
-        if not isinstance(kept, str):
-            return Call(**lease.task.args)  # pyright: ignore[reportArgumentType] - submit wrote it
-        text = await (await self._blobs()).get(kept)
-        return await asyncio.to_thread(Call.decode, text)
+    async def _ended(self, lease: Lease) -> dict[str, TaskResult]:
+        """How the task's children ended, by step."""
+        kin = await self._kin(lease.task.id) if lease.children else ()
+        return {str(each.step): shown(each, await result_of(each, self._blobs)) for each in kin if each.finished_at}
 
-    async def _perform(self, definition: Definition, call: Call, context: TaskContext) -> bytes:
+    async def _outcome(
+        self, definition: Definition, context: TaskContext, family: Family, task: Task
+    ) -> Completed | Parked:
+        call = await kept_call(task.args, self._blobs)
+        try:
+            text = await self._perform(definition, call, context, family)
+        except Parking:
+            return await family.parked(self._blobs)
+        if family.is_parking:
+            raise AttemptFailed(failures.did_not_park("went on, and returned."))
+        return await self._completed(text)
+
+    async def _perform(self, definition: Definition, call: Call, context: TaskContext, family: Family) -> bytes:
         if definition.nature is Nature.LOOP:
             return await self._on_loop(definition, call, context)
         if definition.nature is Nature.CHILD and self._children:
-            job = Job.of(definition, call, context)
+            job = Job.of(definition, call, context, partial(answer, to=family.ask, registry=self._registry))
             return await self._children.run(job, context.progress, timeout_s=definition.timeout_s)
 
         def work() -> bytes:
@@ -127,14 +148,23 @@ class FunctionRunner:
 async def _awaited(definition: Definition, call: Call, context: TaskContext) -> bytes:
     try:
         value = await invoke(definition.function, call, definition.context, context)
-    except (SystemExit, KeyboardInterrupt) as error:  # would end the whole loop
-        raise AttemptFailed(failures.ended(error)) from error
+    except (Exception, asyncio.CancelledError, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit would end the whole loop
+        raise _left(error) from error
     return await asyncio.to_thread(encode_result, value) if is_large(value) else encode_result(value)
 
 
 def _guarded(act: Callable[[], Any]) -> Any:
     try:
         value = act()
-    except (SystemExit, KeyboardInterrupt) as error:
-        raise AttemptFailed(failures.ended(error)) from error
-    return asyncio.run(value) if asyncio.iscoroutine(value) else value
+        return asyncio.run(value) if asyncio.iscoroutine(value) else value
+    except Exception:
+        raise
+    except BaseException as error:
+        raise _left(error) from error
+
+
+def _left(error: BaseException) -> BaseException:
+    """What leaving a function by no Exception means: it waits for children, or it tried to end more than itself."""
+    return Parking() if is_parking(error) else AttemptFailed(failures.ended(error))

@@ -62,8 +62,16 @@ class TaskResult:
 
 
 def status_of(task: Task) -> Status:
-    """The status of a record."""
-    return "retry" if task.state is TaskState.PENDING and task.attempt else _STATUS[task.state]
+    """The status of a record. One that stands in its lane again without a failed attempt goes on, as if it ran."""
+    if task.state is TaskState.PENDING and task.attempt:
+        return "retry" if _failed_attempts(task) else "running"
+    return _STATUS[task.state]
+
+
+def attempts_of(task: Task) -> int:
+    """How many times it was tried: runs that ended to wait for children, or were given back, do not count."""
+    is_under_way = status_of(task) != "retry"
+    return min(task.attempt, _failed_attempts(task) + is_under_way)
 
 
 def shown(task: Task, result: Json) -> TaskResult:
@@ -79,7 +87,7 @@ def shown(task: Task, result: Json) -> TaskResult:
         progress=1.0 if status == "success" else progress.fraction,
         stage=progress.stage,
         message=progress.message,
-        attempts=task.attempt,
+        attempts=attempts_of(task),
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
@@ -100,6 +108,10 @@ def as_json(result: TaskResult) -> JsonObject:
         "message": result.message,
         "attempts": result.attempts,
     }
+
+
+def _failed_attempts(task: Task) -> int:
+    return task.processing_failures + task.infrastructure_losses
 
 
 def _error(failure: Failure | None, state: TaskState) -> TaskError | None:
