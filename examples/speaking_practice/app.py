@@ -5,6 +5,7 @@
 Read `speaking_tasks.py` first: what is done. Here is how it is asked for.
 """
 
+import asyncio
 import base64
 import hmac
 import os
@@ -63,13 +64,13 @@ def maintainer(request: Request, x_admin_token: Annotated[str, Header()] = "") -
         raise HTTPException(403, "Only from this machine, or with SPEAKING_ADMIN_TOKEN set.")
 
 
-app = FastAPI(title="Speaking practice", lifespan=lifespan)
+app = FastAPI(title="Speaking practice", lifespan=lifespan, docs_url=None, redoc_url=None)  # theirs come from a CDN
 app.include_router(tasks.router(dependencies=[Depends(maintainer)]))
 app.mount("/page", StaticFiles(directory=PAGE), name="page")
 
 
 @app.get("/", include_in_schema=False)
-async def page(session: Session = None) -> Response:
+def page(session: Session = None) -> Response:
     """The page; a browser that comes for the first time is given a session."""
     response = FileResponse(PAGE / "index.html", headers={"Content-Security-Policy": POLICY})
     if store.seen(session) is None:
@@ -78,7 +79,7 @@ async def page(session: Session = None) -> Response:
 
 
 @app.get("/api/practice")
-async def practice(session: Session = None) -> dict[str, Any]:
+def practice(session: Session = None) -> dict[str, Any]:
     """The sentences, and the name the visitor gave before."""
     return {"resources": store.resources(), "user_name": store.seen(session) or "", "most_bytes": MOST_BYTES}
 
@@ -86,7 +87,7 @@ async def practice(session: Session = None) -> dict[str, Any]:
 @app.get("/api/resources/{resource_id}")
 async def resource(resource_id: str) -> dict[str, str]:
     """One sentence, which is counted as a view of it."""
-    sentence = _sentence(resource_id)
+    sentence = await _sentence(resource_id)
     await views.count(resource_id)
     return {"id": resource_id, "sentence": sentence}
 
@@ -110,16 +111,17 @@ async def upload(
     idempotency_key: Annotated[str | None, Header(max_length=100)] = None,
 ) -> dict[str, str]:
     """Upload a recording as the body. It is worked on once this response is sent: ask at its Location."""
-    _sentence(resource_id)
+    await _sentence(resource_id)
     audio = await _body(request)
     name = named(user_name)
+    is_known = await asyncio.to_thread(store.seen, session, name) is not None
     task_id = await tasks.submit(
         "process_speak_audio",
         resource_id,
         [base64.b64encode(audio).decode()],
         name,
         background_tasks=background_tasks,
-        user_id=session if store.seen(session, name) is not None else None,
+        user_id=session if is_known else None,
         idempotency_key=idempotency_key,
     )
     response.headers["Location"] = f"/api/tasks/{task_id}/status"
@@ -140,8 +142,8 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-def _sentence(resource_id: str) -> str:
-    sentence = store.sentence(resource_id)
+async def _sentence(resource_id: str) -> str:
+    sentence = await asyncio.to_thread(store.sentence, resource_id)
     if sentence is None:
         raise HTTPException(404, f"There is no sentence {resource_id[:40]}.")
     return sentence

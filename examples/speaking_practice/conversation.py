@@ -9,6 +9,7 @@ A browser that is gone loses nothing: it comes back with `?task=…&after=seq`, 
 import asyncio
 import base64
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
@@ -52,20 +53,19 @@ class Recording:
 async def converse(socket: WebSocket, resource_id: str, task_id: str | None, after: int) -> None:
     """Take a recording, or go on with the task of an earlier one, and tell how it goes until it has ended."""
     await socket.accept()
-    try:
-        if task_id is None:
-            task_id = await _submit(socket, resource_id)
-        await _follow(socket, task_id, after)
-        await socket.close()
-    except (Refused, MoragError) as error:
-        await socket.send_json({"type": "error", "message": str(error)})
-        await socket.close(error.code if isinstance(error, Refused) else 1008)
-    except WebSocketDisconnect:
-        return  # whoever went will come back or not; a task that is stored goes on
+    with suppress(WebSocketDisconnect):  # whoever went comes back or not: a task that is stored goes on
+        try:
+            if task_id is None:
+                task_id = await _submit(socket, resource_id)
+            await _follow(socket, task_id, after)
+            await socket.close()
+        except (Refused, MoragError) as error:
+            await socket.send_json({"type": "error", "message": str(error)})
+            await socket.close(error.code if isinstance(error, Refused) else 1008)
 
 
 async def _submit(socket: WebSocket, resource_id: str) -> str:
-    if store.sentence(resource_id) is None:
+    if await asyncio.to_thread(store.sentence, resource_id) is None:
         raise Refused(f"There is no sentence {resource_id[:40]}.", 4404)
     try:
         async with asyncio.timeout(LISTEN_S):
@@ -73,7 +73,7 @@ async def _submit(socket: WebSocket, resource_id: str) -> str:
     except TimeoutError:
         raise Refused("The recording did not arrive in time. Check the connection, and try again.") from None
     session = socket.cookies.get("session")
-    is_known = store.seen(session, recording.user_name) is not None
+    is_known = await asyncio.to_thread(store.seen, session, recording.user_name) is not None
     task_id = await tasks.submit(
         "process_speak_audio",
         resource_id,

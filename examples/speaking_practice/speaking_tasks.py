@@ -4,6 +4,7 @@ Child processes import this module to find the function they run, so nothing is 
 run twice, if a process is killed in the middle; so whatever they write is safe to write twice.
 """
 
+import asyncio
 import base64
 import os
 from dataclasses import asdict
@@ -54,7 +55,8 @@ def process_speak_audio(
 @tasks.task("calculate_rating", retries=3, timeout_s=30)
 async def calculate_rating(resource_id: str, user_name: str = "") -> dict[str, Any]:
     """The rating of a learner for a sentence, or of the sentence by everybody. Light: it runs on the event loop."""
-    return {"resource_id": resource_id, "user_name": user_name, "rating": store.rate(resource_id, user_name)}
+    rating = await asyncio.to_thread(store.rate, resource_id, user_name)
+    return {"resource_id": resource_id, "user_name": user_name, "rating": rating}
 
 
 @tasks.task("calculate_all_ratings", trigger="rating/recalculate", every=HOUR_S)

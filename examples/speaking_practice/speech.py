@@ -13,6 +13,7 @@ from morag.pipeline.conversion import media, speech, speech_models
 
 MOST_S = 120
 """Seconds of sound; a sentence is no lecture."""
+LISTENING = "Listening to your recording…"
 
 
 class NotUnderstood(Exception):
@@ -38,11 +39,11 @@ def _transcribed(path: Path, report: Callable[[float, str, str], None]) -> str:
         raise NotUnderstood(f"The recording is longer than {MOST_S // 60} minutes. Say the one sentence.")
     report(0.1, "loading", "Waking up the listener…")
     speech_models.load()
-    report(0.4, "listening", "Listening to your recording…")
+    report(0.4, "listening", LISTENING)
     said = speech.transcribe(
         [block],
         language="en",
-        on_progress=lambda done_s: report(0.4 + 0.5 * done_s / block.end_s, "listening", "Listening to your recording…"),
+        on_progress=lambda done_s: report(0.4 + 0.5 * done_s / block.end_s, "listening", LISTENING),
     )
     if not said.utterances:
         raise NotUnderstood("No voice can be heard. Speak closer to the microphone, and try again.")
