@@ -1,5 +1,6 @@
 """What one user may use: tasks at once, tasks in line, bytes; and what follows when a place becomes free."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -130,6 +131,13 @@ async def test_user_at_the_limit_of_one_lane_is_granted_nothing_in_another_of_th
     assert len(await world.claim(9, lanes=[LANE, OTHER])) == 1
 
 
+async def test_claims_at_the_same_time_do_not_pass_the_limit_together(world: World) -> None:
+    await cap(world, running=2)
+    await world.tasks.submit([world.new(lane=lane) for lane in (LANE, OTHER) for _ in range(6)])
+    claims = [world.claim(1, lanes=[lane]) for lane in (LANE, OTHER) for _ in range(4)]
+    assert sum(len(leases) for leases in await asyncio.gather(*claims)) == 2
+
+
 async def test_expired_lease_holds_its_slot_until_somebody_else_is_granted_it(world: World) -> None:
     await cap(world, running=1)
     lost = await world.submit()
@@ -247,6 +255,14 @@ async def test_submit_over_the_limit_stores_nothing_and_says_how_many_may(world:
     assert [await world.tasks.get(new.id) for new in batch] == [None, None]
     assert (await world.tasks.usage("ada")).queued == 2
     await world.submit()
+
+
+async def test_submits_at_the_same_time_do_not_pass_the_limit_together(world: World) -> None:
+    await cap(world, queued=5)
+    batches = [world.tasks.submit([world.new(), world.new()]) for _ in range(6)]
+    answers = await asyncio.gather(*batches, return_exceptions=True)
+    assert sum(isinstance(answer, LimitReached) for answer in answers) == 4
+    assert (await world.tasks.usage("ada")).queued == 4
 
 
 async def test_limit_counts_what_stands_later_too(world: World) -> None:
