@@ -1,10 +1,12 @@
 """The task library as an application uses it, on a real file: loop, threads, child processes, and what goes wrong."""
 
 import asyncio
+import contextlib
 import importlib
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 
 from morag import TaskManager, TaskResult
 from morag.domain.errors import IdempotencyConflict, InvalidRequest, NotFound, StartupError
+from morag.worker.functions import runner, threads
 
 APPS = Path(__file__).parent / "apps"
 
@@ -337,22 +340,95 @@ async def test_backends_that_are_not_used_are_told(
     assert "s3cret" not in caplog.text
 
 
-async def test_a_name_that_nobody_knows_stays_queued(tmp_path: Path) -> None:
-    newer, older = (TaskManager("deploy", data_dir=tmp_path) for _ in range(2))
+async def added() -> str:
+    return "done"
 
-    @newer.task()
-    async def added() -> str:
-        return "done"
 
+async def submitted_by_the_next_release(data_dir: Path, *deadlines: float | None) -> list[str]:
+    """Ids of tasks whose name only another process knows, which serves nothing."""
+    web = TaskManager("deploy", data_dir=data_dir, loop_slots=0)
+    web.task()(added)
+    async with web:
+        return [await web.submit(added, deadline=deadline) for deadline in deadlines]
+
+
+async def test_a_name_that_nobody_knows_stays_queued_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept, dropped, late = await submitted_by_the_next_release(tmp_path, None, None, 1.0)
+    async with TaskManager("deploy", data_dir=tmp_path) as older:
+        await until(lambda: "unknown_task_waits" in caplog.text)
+        assert "task=added" in caplog.text
+        assert await older.cancel(dropped)
+        assert code_of(await older.wait(late, 10)) == "timeout"
+        waiting = await older.get_result(kept)
+        assert waiting
+        assert (waiting.status, waiting.attempts) == ("pending", 0)
+    newer = TaskManager("deploy", data_dir=tmp_path)
+    newer.task()(added)
     async with newer:
-        task_id = await newer.submit(added, delay=0.2)
-    async with older:
-        await asyncio.sleep(1.3)
-        result = await older.get_result(task_id)
-        assert result
-        assert result.status == "pending"
-    async with newer:
-        assert (await newer.wait(task_id, 10)).result == "done"
+        assert (await newer.wait(kept, 10)).result == "done"
+        assert [(await newer.wait(each)).status for each in (dropped, late)] == ["cancelled", "failure"]
+
+
+class Deaf:
+    """An application of which one task does not stop when told to; the others tell how many run at once."""
+
+    def __init__(self, data_dir: Path, kind: str) -> None:
+        self.began, self.freed = threading.Event(), threading.Event()
+        self.tasks = TaskManager("deaf", data_dir=data_dir, loop_slots=2, thread_slots=2)
+        self._running = 0
+        self._most = 0
+        self._lock = threading.Lock()
+        self.tasks.task("hang")(self.hang if kind == "thread" else self.hang_on_loop)
+        self.tasks.task("probe")(self.probe if kind == "thread" else self.probe_on_loop)
+
+    def hang(self) -> None:
+        self.began.set()
+        self.freed.wait()
+
+    async def hang_on_loop(self) -> None:
+        self.began.set()
+        while not self.freed.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    def probe(self) -> None:
+        with self._lock:
+            self._running += 1
+            self._most = max(self._most, self._running)
+        time.sleep(0.2)
+        with self._lock:
+            self._running -= 1
+
+    async def probe_on_loop(self) -> None:
+        await asyncio.to_thread(self.probe)
+
+    async def most_at_once(self) -> int:
+        """How many of four run at once."""
+        self._most = 0
+        ids = [await self.tasks.submit("probe") for _ in range(4)]
+        assert {(await self.tasks.wait(each, 20)).status for each in ids} == {"success"}
+        return self._most
+
+
+@pytest.mark.parametrize(("kind", "warning"), [("thread", "thread_does_not_stop"), ("loop", "task_does_not_stop")])
+async def test_what_does_not_stop_is_reported_and_holds_its_slot_while_the_others_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str, warning: str
+) -> None:
+    monkeypatch.setattr(threads, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(runner, "GRACE_S", 0.1)
+    deaf = Deaf(tmp_path, kind)
+    async with deaf.tasks:
+        try:
+            task_id = await deaf.tasks.submit("hang")
+            await until(deaf.began.is_set)
+            assert await deaf.tasks.cancel(task_id)
+            await until(lambda: warning in caplog.text)
+            assert await deaf.most_at_once() == 1
+        finally:
+            deaf.freed.set()
+        assert await deaf.most_at_once() == 2
 
 
 async def test_a_signal_ends_a_manager_that_serves_alone(tmp_path: Path) -> None:

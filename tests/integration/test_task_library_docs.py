@@ -61,6 +61,16 @@ def test_the_handler_of_the_page_tells_what_happens(page: Any) -> None:
     assert socket.sent[-1] == {"status": "success", "result": {"resource": "r1", "user": "Student"}}
 
 
+def test_the_parent_of_the_page_gathers_what_its_children_gave(page: Any) -> None:
+    async def gather() -> Any:
+        async with page.tasks:
+            return await page.tasks.wait(await page.tasks.submit("transcribe_all", ["a", "b"]), 30)
+
+    result = asyncio.run(gather())
+    assert result.result == {"text": "A B", "lost": [], "rating": {"resource": "r1", "rating": 4.5}}
+    assert result.attempts == 1
+
+
 async def test_the_test_of_the_page_passes(page: Any) -> None:
     await page.test_rating()
 
