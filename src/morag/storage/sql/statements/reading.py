@@ -46,7 +46,7 @@ SELECT tasks.id, tasks.attempt FROM turns CROSS JOIN tasks
 WHERE turns.lane = :lane AND turns.namespace = :namespace AND turns.is_active = 1
     AND tasks.is_ready = 1 AND tasks.lane = turns.lane AND tasks.namespace = turns.namespace
     AND tasks.user_id = turns.user_id AND tasks.name = :name
-    AND (turns.room = 2 OR (turns.room = 1 AND tasks.lapsed = 1))
+    AND (turns.room >= 2 OR (turns.room = 1 AND tasks.lapsed = 1))
     AND (CAST(:types AS TEXT) IS NULL OR tasks.content_type IN (SELECT value FROM json_each(:types)))
 LIMIT :limit
 """
