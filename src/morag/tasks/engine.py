@@ -4,34 +4,47 @@ Apart from it because a server's parts (converters, index, embedder) must not be
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol
 
-from morag.control.ports import BlobStore, Signals, TaskStore
+from morag.control.ports import BlobStore, Executor, Signals, TaskStore
 from morag.control.tasks.definitions import Nature, Registry
-from morag.control.tasks.executors.background import BackgroundTasksExecutor
+from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
+from morag.control.tasks.executors.celery import Broker, CeleryExecutor
+from morag.control.tasks.executors.hybrid import HybridExecutor
 from morag.control.tasks.loops import Loops
 from morag.control.tasks.manager import TaskManager
 from morag.control.tasks.schedules import Scheduler
 from morag.control.tasks.supervisor import Chore, Supervisor
+from morag.domain.errors import StartupError
 from morag.domain.identity import LOCAL_LANE
-from morag.domain.task import NewTask, Offers, Task
+from morag.domain.task import NewTask, Offers, Routing, Task
 from morag.storage.blobs import FolderBlobStore
 from morag.storage.folder import prepare
 from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
-from morag.storage.sql.database import Database, open_database
+from morag.storage.sql.database import open_database
+from morag.storage.sql.postgres.database import open_postgres
+from morag.tasks.doors import FunctionDoor
 from morag.telemetry import log, settle_in
 from morag.worker.functions.children import Children
 from morag.worker.functions.runner import FunctionRunner
+
+if TYPE_CHECKING:
+    from morag.settings import Scale
 
 DATABASE = "morag.db"
 CLEAN_S = 600.0
 UNKNOWN_S = 30.0
 """How often names are looked for that nobody here knows."""
 DAY_S = 86_400.0
+CANCEL_S = 1.0
+"""How often a Celery worker asks whether what it runs is still wanted: nobody can tell it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,73 +56,98 @@ class Wishes:
     slots: dict[Nature, int]
     child_memory_bytes: int | None
     drain_s: float
+    lease_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionDoor:
-    """Claims the functions of one nature (`executors.background.AnyDoor`), as many as its slots that are not stuck."""
-
-    nature: Nature
-    most: int
-    namespace: str
-    registry: Registry
-    stuck: Callable[[Nature], int]
+class Database(Protocol):
+    """The part of an open file or server used here."""
 
     @property
-    def lanes(self) -> tuple[str, ...]:
-        """The server's own lane."""
-        return (LOCAL_LANE,)
+    def tasks(self) -> TaskStore:
+        """The record."""
+        ...
 
-    @property
-    def offers(self) -> Offers:
-        """What is registered by now."""
-        return Offers(namespace=self.namespace, names=self.registry.names(self.nature))
+    async def close(self) -> None:
+        """Let go of it."""
+        ...
 
-    @property
-    def slots(self) -> int:
-        """How many may run at once, less those that do not end."""
-        return self.most - self.stuck(self.nature)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the environment says, and what is open already."""
+
+    folder: Path
+    child_memory_bytes: int
+    scale: "Scale"
+    database: Database
+    signals: Signals
+    broker: Broker | None
+    """Where doorbells for Celery are left; None in a process that runs everything, and in Celery's own."""
+    is_celery_worker: bool
 
 
 class Engine:
     """The open file and the loops that serve it. Made by `open_engine`, on the event loop it then lives on."""
 
-    def __init__(
-        self, wishes: Wishes, registry: Registry, database: Database, signals: Signals, *, folder: Path, memory: int
-    ) -> None:
-        self._folder = folder
-        self._signals = signals
+    def __init__(self, wishes: Wishes, registry: Registry, around: Surroundings) -> None:
+        self._folder = around.folder
+        self._signals = around.signals
         self._wishes = wishes
         self._registry = registry
-        self._database = database
+        self._around = around
         self._blobs: FolderBlobStore | None = None
-        self._children = Children(memory_bytes=memory)
+        self._children = Children(memory_bytes=around.child_memory_bytes)
         self._loops = Loops()
         self._warned: set[str] = set()
-        self._worker = this_worker("tasks")
-        runner = FunctionRunner(registry, self.blobs, children=self._children, kin=database.tasks.children)
-        doors = [
-            FunctionDoor(nature, n, wishes.namespace, registry, runner.stuck) for nature, n in wishes.slots.items()
-        ]
-        self._executor = BackgroundTasksExecutor(database.tasks, signals, runner.run, worker=self._worker, doors=doors)
+        self._worker = this_worker("celery" if around.is_celery_worker else "tasks")
+        runner = FunctionRunner(registry, self.blobs, children=self._children, kin=around.database.tasks.children)
         self.loop = asyncio.get_running_loop()
-        self.store: TaskStore = database.tasks
-        self.manager = TaskManager(database.tasks, signals, on_cancel=self._check)
+        self.store: TaskStore = around.database.tasks
+        self.manager = TaskManager(self.store, around.signals, on_cancel=self._check)
+        self._celery = self._celery_by(around.broker) if around.broker else None
+        self._local = BackgroundTasksExecutor(
+            self.store,
+            around.signals,
+            runner.run,
+            worker=self._worker,
+            doors=self._doors(runner.stuck),
+            lease_s=wishes.lease_s,
+        )
+        self._executor, self._route = self._composed()
 
     def serve(self, scheduler: Scheduler, *, retention_s: float) -> None:
         """Run tasks until closed."""
-        supervisor = Supervisor(self.store, self._worker, self._chores(retention_s))
         self._loops.start("executor", self._executor.serve)
+        if self._around.is_celery_worker:
+            self._loops.start("cancels", self._feel_cancels)
+            return
+        supervisor = Supervisor(self.store, self._worker, self._chores(retention_s))
         self._loops.start("supervisor", supervisor.serve)
         self._loops.start("scheduler", scheduler.serve)
 
     async def submit(self, new: NewTask) -> Task:
         """Store the task. The doors are rung before it is committed: their claim then joins the same commit."""
+        if self._route:
+            new = replace(new, routing=self._route(new.name))
         storing = asyncio.ensure_future(self.manager.submit([new]))
         if new.delay_s <= 0:
             self._signals.lane(LOCAL_LANE)
         (stored,) = await storing
         return stored
+
+    async def attend(self, namespace: str, lane: str, task_id: str) -> None:
+        """Answer a doorbell of Celery: run the lane's fairest task to its end, which may not be the one it names."""
+        if namespace != self._wishes.namespace:
+            log.warning("ring_of_others", namespace=namespace, hint="Give each application a queue of its own.")
+            return
+        door = Door(lanes=(lane,), offers=self._celerys(), slots=1)
+        has_run = await self._local.run_next(door)
+        if not has_run and await self.store.get(task_id) is None:
+            log.warning(
+                "ring_for_unknown_task",
+                task_id=task_id,
+                hint="Is the record elsewhere? DATABASE_URL and MORAG_DATA_DIR must be those of the application.",
+            )
 
     async def blobs(self) -> BlobStore:
         """Where large arguments and results are; its folders are made when first needed."""
@@ -123,7 +161,7 @@ class Engine:
             await self._executor.drain(self._wishes.drain_s)
             await self._loops.close()
             await self._children.close()
-        await self._database.close()
+        await self._around.database.close()
 
     async def _check(self) -> None:
         """Let the executor look at its leases at once, on its own loop."""
@@ -131,6 +169,52 @@ class Engine:
             await self._executor.check()
         elif self.loop.is_running():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._executor.check(), self.loop))
+
+    def _celerys(self) -> Offers:
+        """What belongs to Celery: everything, or what is heavy."""
+        scale = self._around.scale
+        names = {
+            each.name
+            for each in self._registry
+            if scale.executor == "celery" or each.heavy or each.name in scale.heavy_tasks
+        }
+        return Offers(namespace=self._wishes.namespace, names=frozenset(names))
+
+    def _celery_by(self, broker: Broker) -> CeleryExecutor:
+        is_hybrid = self._around.scale.executor == "hybrid"
+        return CeleryExecutor(
+            self.store,
+            self._signals,
+            broker,
+            lane=LOCAL_LANE,
+            offers=self._celerys,
+            meanwhile="heavy tasks run in this process" if is_hybrid else "tasks wait",
+        )
+
+    def _doors(self, stuck: Callable[[Nature], int]) -> list[FunctionDoor]:
+        if self._around.scale.executor == "celery" or self._around.is_celery_worker:
+            return []
+        return [
+            FunctionDoor(nature, n, self._wishes.namespace, self._registry, stuck, self._left_to_celery)
+            for nature, n in self._wishes.slots.items()
+        ]
+
+    def _left_to_celery(self) -> frozenset[str]:
+        return self._celery.serves if self._celery else frozenset()
+
+    def _composed(self) -> tuple[Executor, Callable[[str], Routing] | None]:
+        """The executor of this process, and what tells where a submitted task goes."""
+        if self._celery is None:
+            return self._local, None
+        if self._around.scale.executor == "celery":
+            return self._celery, self._celery.route
+        hybrid = HybridExecutor(self._local, self._celery)
+        return hybrid, hybrid.route
+
+    async def _feel_cancels(self) -> None:
+        while True:
+            await asyncio.sleep(CANCEL_S)
+            await self._local.check()
 
     def _chores(self, retention_s: float) -> list[Chore]:
         async def retire() -> int:
@@ -159,25 +243,82 @@ class Engine:
 
 
 async def open_engine(
-    wishes: Wishes, registry: Registry, submit: Callable[[str, float], Coroutine[Any, Any, None]]
+    wishes: Wishes,
+    registry: Registry,
+    submit: Callable[[str, float], Coroutine[Any, Any, None]],
+    *,
+    is_celery_worker: bool = False,
 ) -> Engine:
-    """Open the file and serve it; `submit(name, tick)` is called when a schedule is due. Raises StartupError."""
-    from morag.settings import check_executor, load, unused_notes  # noqa: PLC0415 - pydantic costs 200 ms
+    """Open the record and serve it; `submit(name, tick)` is called when a schedule is due. Raises StartupError.
+
+    A Celery worker's own engine serves nothing by itself: it attends to doorbells.
+    """
+    from morag.settings import load, load_scale  # noqa: PLC0415 - pydantic costs 200 ms
 
     settle_in()
-    check_executor()
-    settings = await asyncio.to_thread(load)
-    for note in unused_notes():
+    settings, scale = await asyncio.to_thread(lambda: (load(), load_scale()))
+    for note in scale.notes():
         log.warning("note", note=note)
     folder = wishes.data_dir or settings.data_dir
     await asyncio.to_thread(prepare, folder)
     signals = LocalSignals()
-    database = await open_database(folder / DATABASE, clock=SystemClock(), signals=signals)
-    memory = wishes.child_memory_bytes or settings.child_memory_bytes
-    engine = Engine(wishes, registry, database, signals, folder=folder, memory=memory)
+    broker = None if is_celery_worker else await asyncio.to_thread(_broker, scale, wishes.namespace)
+    around = Surroundings(
+        folder=folder,
+        child_memory_bytes=wishes.child_memory_bytes or settings.child_memory_bytes,
+        scale=scale,
+        database=await _opened(scale, folder, signals),
+        signals=signals,
+        broker=broker,
+        is_celery_worker=is_celery_worker,
+    )
+    engine = Engine(wishes, registry, around)
 
     def scheduled() -> Any:
         return [(each.name, each.schedule) for each in registry if each.schedule]
 
     engine.serve(Scheduler(scheduled, submit, SystemClock()), retention_s=settings.retention_days * DAY_S)
     return engine
+
+
+def celery_app(
+    namespace: str, attend: Callable[[str, str, str], Awaitable[None]], close: Callable[[], Awaitable[None]]
+) -> Any:
+    """What `celery -A` serves; None where no broker is set. Raises StartupError."""
+    from morag.settings import load_scale  # noqa: PLC0415 - as above
+
+    url = load_scale().broker_url
+    if url is None:
+        if "celery.bin.celery" in sys.modules:  # its command would go on with a broker and an application of its own
+            raise StartupError(
+                "This Celery worker has no broker.",
+                code="bad_setting",
+                hint="Set CELERY_BROKER_URL as for the application.",
+            )
+        return None
+    celery = _celery()
+    return celery.worker_app(url, namespace, celery.Attendant(attend, close))
+
+
+def _broker(scale: "Scale", namespace: str) -> Broker | None:
+    if scale.executor == "background" or scale.broker_url is None:
+        return None
+    return _celery().CeleryBroker(scale.broker_url, namespace)
+
+
+def _celery() -> ModuleType:
+    try:
+        return import_module("morag.tasks.celery")
+    except ModuleNotFoundError as error:
+        raise StartupError(
+            "CELERY_BROKER_URL is set, but Celery is not installed.",
+            code="not_installed",
+            hint='pip install "morag[celery]", or leave the variable out.',
+        ) from error
+
+
+async def _opened(scale: "Scale", folder: Path, signals: Signals) -> Database:
+    """The file in the folder, or the server."""
+    if scale.database_url is None:
+        return await open_database(folder / DATABASE, clock=SystemClock(), signals=signals)
+    return await open_postgres(scale.database_url, signals=signals)

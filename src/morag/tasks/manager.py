@@ -22,13 +22,14 @@ from morag.domain.errors import NotFound
 from morag.domain.history import Event
 from morag.domain.task import Priority, Task, TaskState
 from morag.tasks import namespaces
-from morag.tasks.engine import Engine, Wishes, open_engine
+from morag.tasks.engine import Engine, Wishes, celery_app, open_engine
 from morag.tasks.holding import HOLD_S, BackgroundTasks, Hold
 from morag.tasks.inline import Inline
 from morag.tasks.life import Life
 from morag.tasks.submission import PriorityName, Ticket, new_task, priority_of
 
 if TYPE_CHECKING:
+    from celery import Celery  # pyright: ignore[reportMissingTypeStubs]
     from fastapi import APIRouter
 
 P = ParamSpec("P")
@@ -37,6 +38,7 @@ R = TypeVar("R")
 LOOP_SLOTS = 100
 THREAD_SLOTS = 32
 DRAIN_S = 10.0
+LEASE_S = 30.0
 SCHEDULE = "schedule"
 """Whose tasks those of schedules are."""
 OPEN_STATES = tuple(state for state in TaskState if not state.is_terminal)
@@ -58,11 +60,13 @@ class TaskManager:
         child_slots: int | None = None,
         child_memory_bytes: int | None = None,
         drain_s: float = DRAIN_S,
+        lease_s: float = LEASE_S,
     ) -> None:
         """Nothing is opened yet.
 
         `namespace` defaults to the module that calls this, `data_dir` to MORAG_DATA_DIR, `child_slots` to the cores,
         `child_memory_bytes` to MORAG_CHILD_MEMORY_BYTES. `drain_s`: how long closing waits for what runs.
+        `lease_s`: after how long the others take over from a process that hangs; from a dead one they do at once.
         """
         self.namespace = namespaces.checked(namespace or namespaces.of_caller(_caller()))
         self._registry = Registry()
@@ -76,8 +80,12 @@ class TaskManager:
             },
             child_memory_bytes=child_memory_bytes,
             drain_s=drain_s,
+            lease_s=lease_s,
         )
-        self._life = Life(lambda: open_engine(self._wishes, self._registry, self._submit_due))
+        self._is_celery_worker = False
+        self._life = Life(
+            lambda: open_engine(self._wishes, self._registry, self._submit_due, is_celery_worker=self._is_celery_worker)
+        )
         self._inline: Inline | None = None
         _managers.setdefault(self.namespace, self)
 
@@ -199,6 +207,14 @@ class TaskManager:
 
         return router_of(self, dependencies)
 
+    def celery_app(self) -> "Celery | None":
+        """For `celery = tasks.celery_app()` in the module that `celery -A module:celery worker` names.
+
+        None where CELERY_BROKER_URL is not set, so that the same module works without a broker, and without Celery.
+        Raises StartupError.
+        """
+        return celery_app(self.namespace, self._attend, self.close)
+
     @contextmanager
     def inline(self) -> Generator[Self]:
         """For tests: until the block ends, what is submitted has run when `submit` returns, in memory."""
@@ -238,6 +254,11 @@ class TaskManager:
             asyncio.get_running_loop().add_signal_handler(number, told.set)
         async with self:
             await told.wait()
+
+    async def _attend(self, namespace: str, lane: str, task_id: str) -> None:
+        """In a Celery worker: answer a doorbell."""
+        self._is_celery_worker = True
+        await (await self._life.engine()).attend(namespace, lane, task_id)
 
     async def _here(self) -> Engine | Inline:
         return self._inline or await self._life.engine()
