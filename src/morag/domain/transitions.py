@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import IntEnum
+from functools import cache
 from typing import Any, cast
 
 from morag.domain.failure import Failure, FailureType
@@ -181,8 +182,7 @@ def outcome_name(outcome: Outcome | Parked) -> str:
 def digest(outcome: Outcome | Parked) -> str:
     """SHA-256 that is equal for equal outcomes, hexadecimal; of a park only the steps count."""
     told: Any = sorted(str(child.step) for child in outcome.children) if isinstance(outcome, Parked) else outcome
-    text = json.dumps([outcome_name(outcome), told], default=_plain, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical([outcome_name(outcome), told]).encode()).hexdigest()
 
 
 def steps(children: Iterable[NewTask]) -> list[str]:
@@ -208,6 +208,16 @@ def as_json(record: object) -> JsonObject:
 
 
 def _plain(value: object) -> dict[str, Any]:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
-    raise TypeError(f"{type(value).__name__} is no JSON value")
+    names = _names(type(value))
+    if names is None:
+        raise TypeError(f"{type(value).__name__} is no JSON value")
+    return {name: getattr(value, name) for name in names}
+
+
+@cache
+def _names(kind: type) -> tuple[str, ...] | None:
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
+
+
+# made once: `json.dumps` with options makes an encoder at each call
+_canonical = json.JSONEncoder(default=_plain, sort_keys=True, separators=(",", ":")).encode

@@ -12,10 +12,10 @@ from morag.storage.memory import holding as memory_holding
 from morag.storage.memory.claiming import Shares
 from morag.storage.memory.intake import Intake
 from morag.storage.memory.ledger import Entry, Ledger
-from morag.storage.sql import claim as sql_claim
 from morag.storage.sql import documents as sql_documents
 from morag.storage.sql import ending as sql_ending
 from morag.storage.sql import holding as sql_holding
+from morag.storage.sql import turns as sql_turns
 from morag.storage.sql.database import Machine
 from morag.storage.sql.statements import claim, documents, ending, holding, intake, limits
 from morag.storage.sql.transaction import Moment, Transaction
@@ -122,18 +122,12 @@ BUGS = (
     _sql("grant under the old fence", claim, "GRANT", "fence = fence + 1", "fence = fence"),
     _sql("claim before the time", claim, "PROMOTE_DUE", "AND ready_at <= :now", ""),
     _sql("claim id of another worker", claim, "HELD_BY_CLAIM", " AND worker_id = :worker_id", ""),
-    _sql(
-        "user served without a charge",
-        claim,
-        "CHARGE",
-        "last_grant = :last_grant, pass = :floor + :cost /",
-        "pass = pass + 0 /",
-    ),
-    _sql("weight ignored", claim, "CHARGE", "SELECT weight FROM", "SELECT 1.0 FROM"),
+    _sql("user served without a charge", claim, "CHARGE", "last_grant = :last_grant, pass = :pass", "pass = pass"),
+    _sql("weight ignored", claim, "NEXT_USERS", "room, weight FROM", "room, 1.0 FROM"),
     _sql("limit on queued tasks counts children", limits, "QUEUED", " AND rank >= 32", "", is_quick=False),
     _sql("limit on bytes forgets documents", limits, "STORED", "sum(size_bytes)", "min(0)"),
     _sql("everybody's limits go before the user's", limits, "GET", "ORDER BY user_id DESC", "ORDER BY user_id"),
-    _code("limit on running tasks counts no lost ones", "sqlite", sql_claim, "_ANY", 1, is_quick=False),
+    _code("limit on running tasks counts no lost ones", "sqlite", sql_turns, "_ANY", 1, is_quick=False),
     _code("free slot told to nobody", "sqlite", sql_holding, "slot_freed", _nothing, is_quick=False),
     _code("limit on running tasks not kept", "memory", memory_claiming, "has_room", _room_for_all),
     _code("half of a refused batch stored", "memory", Intake, "submit", _half_stored),
@@ -169,7 +163,7 @@ BUGS = (
     ),
     _sql("key of another user", intake, "FIND_KEY", "user_id = :user_id AND ", ""),
     _sql("reservation not given back", intake, "IS_DOCUMENT_TAKEN", " AND finished_at IS NULL", "", is_quick=False),
-    _sql("gap in the log", intake, "APPEND_EVENT", "+ 1", "+ 2"),
+    _sql("gap in the log", intake, "APPEND_EVENTS", "+ 1", "+ 2"),
     _sql(
         "older document replaces a newer one",
         documents,

@@ -25,6 +25,7 @@ _HINTS = {
     "Decimal": "Pass `str(...)`.",
     "set": "Pass `sorted(...)`.",
 }
+_encoded = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _SCALARS = (str, bool, int, type(None))
 
 
@@ -54,7 +55,7 @@ class Call:
 
 def dump(value: Any) -> bytes:
     """Compact JSON in UTF-8. Raises ValueError or TypeError for what is none."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+    return _encoded(value).encode()
 
 
 def encode_result(value: Any) -> bytes:

@@ -87,7 +87,7 @@ class Connection(Protocol):
 class SqliteTransaction:
     """One act inside a transaction of the file (`transaction.Transaction`)."""
 
-    __slots__ = ("_connection", "lanes", "tasks")
+    __slots__ = ("_connection", "lanes", "notes", "tasks")
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -95,6 +95,8 @@ class SqliteTransaction:
         """Lanes where a task became claimable."""
         self.tasks: set[str] = set()
         """Tasks whose record or log changed."""
+        self.notes: list[tuple[str, float, str, str]] = []
+        """Lines for the tasks' logs that are not written yet."""
 
     def rows(self, statement: str, /, **values: Value) -> list[Row]:
         """Run a statement with named parameters; all rows."""

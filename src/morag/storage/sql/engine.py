@@ -20,6 +20,7 @@ from morag.storage.sql import troubles
 from morag.storage.sql.connection import Connection, SqliteTransaction, connect, patiently
 from morag.storage.sql.jobs import Job, Jobs, answer
 from morag.storage.sql.transaction import Act
+from morag.storage.sql.writing import write_log
 from morag.telemetry import log
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Engine:
                 bells = SqliteTransaction(self._connection)
                 patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
                 self._perform_apart(group, bells)
+            write_log(bells)
             patiently(lambda: self._connection.execute("COMMIT"))
         except Exception as error:  # noqa: BLE001 -- whatever stops a commit belongs to the callers; the thread goes on
             self._abort(group, error)
@@ -127,6 +129,7 @@ class Engine:
         else:
             bells.lanes |= transaction.lanes
             bells.tasks |= transaction.tasks
+            bells.notes += transaction.notes
 
     def _abort(self, group: Sequence[Job], error: Exception) -> None:
         """Nothing of the group is stored: undo it and tell all."""

@@ -1,5 +1,6 @@
 """Rows to records and back. The order of columns is that of the statements and of the view `records`."""
 
+import functools
 import json
 from typing import Any
 
@@ -11,15 +12,16 @@ from morag.domain.task import Budget, Considered, NewTask, Priority, Progress, R
 from morag.domain.transitions import Standing, as_json, content_type_of, due_at, rank
 from morag.storage.sql.transaction import Row
 
-
-def dump(value: Any) -> str:
-    """Compact JSON. Raises ValueError for NaN and infinities, TypeError for what is no JSON."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+"""Compact JSON of a value. Raises ValueError for NaN and infinities, TypeError for what is no JSON."""
 
 
 def dump_record(record: object | None) -> str | None:
     """A frozen record as JSON text, None for None."""
     return None if record is None else dump(as_json(record))
+
+
+_dump_routing = functools.lru_cache(maxsize=256)(dump_record)
 
 
 def task(row: Row) -> Task:
@@ -71,7 +73,7 @@ def task_values(record: Task, new: NewTask) -> dict[str, Any]:
         "state": record.state.value,
         "args": dump(record.args),
         "options": dump(record.options),
-        "routing": dump_record(record.routing),
+        "routing": _dump_routing(record.routing),
         "priority": int(record.priority),
         "rank": rank(standing, record.priority),
         "processing_budget": record.budget.processing,
@@ -156,6 +158,7 @@ def document_values(publication: Publication) -> dict[str, Any]:
     return {**told, "metadata": dump(publication.metadata), "chunking": dump(publication.chunking)}
 
 
+@functools.lru_cache(maxsize=256)
 def _routing(text: str) -> Routing:
     told: dict[str, Any] = json.loads(text)
     considered = tuple(Considered(**one) for one in told["considered"])

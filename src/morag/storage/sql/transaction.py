@@ -37,6 +37,11 @@ class Transaction(Protocol):
         """Tasks whose record or log changed, to be rung once it is committed."""
         ...
 
+    @property
+    def notes(self) -> list[tuple[str, float, str, str]]:
+        """(task id, when, kind, JSON) of lines for the tasks' logs, to be written before it is committed."""
+        ...
+
     def rows(self, statement: str, /, **values: Value) -> list[Row]:
         """Run a statement with named parameters; all rows."""
         ...

@@ -1,5 +1,6 @@
 """What every change of the record does besides: append to the log, ring the bells, keep the lane's users known."""
 
+from collections import Counter
 from typing import Any
 
 from morag.domain.failure import Decision
@@ -11,9 +12,21 @@ from morag.storage.sql.transaction import Moment, Transaction
 
 
 def note(tx: Transaction, at: Moment, task_id: str, kind: str, data: Any) -> None:
-    """Append one line to the task's log."""
-    tx.run(sql.APPEND_EVENT, task_id=task_id, at=at.now, kind=kind, data=dump(data))
+    """Append one line to the task's log, at the end of the transaction."""
+    tx.notes.append((task_id, at.now, kind, dump(data)))
     tx.tasks.add(task_id)
+
+
+def write_log(tx: Transaction) -> None:
+    """Append all lines noted, in one statement; engines call it before they commit."""
+    if not tx.notes:
+        return
+    lines: list[tuple[str, int, float, str, str]] = []
+    before: Counter[str] = Counter()
+    for task_id, at, kind, data in tx.notes:
+        lines.append((task_id, before[task_id], at, kind, data))
+        before[task_id] += 1
+    tx.run(sql.APPEND_EVENTS, lines=dump(lines))
 
 
 def note_state(tx: Transaction, at: Moment, task_id: str, state: TaskState, **more: Any) -> None:

@@ -131,18 +131,26 @@ class BackgroundTasksExecutor:
 
     async def _serve_door(self, door: AnyDoor) -> None:
         running: set[asyncio.Task[None]] = set()
+        ended = asyncio.Event()
+
+        def let_go(work: asyncio.Task[None]) -> None:
+            running.discard(work)
+            ended.set()
+
         with self._signals.hear_lanes(door.lanes) as bell:
             while True:
+                ended.clear()
                 free = door.slots - len(running)
                 leases = await self._claim(door, free)
                 for lease in leases:
                     work = self._start(lease)
                     running.add(work)
-                    work.add_done_callback(running.discard)
+                    work.add_done_callback(let_go)
                 if len(leases) < free or not running:
                     await bell.wait(PULSE_S)
                 else:
-                    await asyncio.wait(running, timeout=PULSE_S, return_when=asyncio.FIRST_COMPLETED)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(ended.wait(), PULSE_S)
 
     async def _claim(self, door: AnyDoor, n: int) -> list[Lease]:
         if n <= 0 or self._is_draining or door.offers.names == frozenset():
@@ -175,17 +183,17 @@ class BackgroundTasksExecutor:
         return held.work
 
     async def _attempt(self, held: _Held) -> None:
-        """One claim to its settlement."""
+        """One claim to its settlement, in an asyncio task and so in a context of its own."""
         lease, task = held.lease, held.lease.task
-        with structlog.contextvars.bound_contextvars(task_id=task.id, task=task.name):
-            try:
-                answer = await self._settle(lease, await self._run(lease, held.report))
-                log.info("attempt_ended", attempt=task.attempt, answer=answer)
-            except asyncio.CancelledError:
-                log.info("attempt_stopped", attempt=task.attempt, is_withdrawn=held.is_withdrawn)
-                raise
-            finally:
-                del self._held[task.id, lease.fence]
+        structlog.contextvars.bind_contextvars(task_id=task.id, task=task.name)
+        try:
+            answer = await self._settle(lease, await self._run(lease, held.report))
+            log.info("attempt_ended", attempt=task.attempt, answer=answer)
+        except asyncio.CancelledError:
+            log.info("attempt_stopped", attempt=task.attempt, is_withdrawn=held.is_withdrawn)
+            raise
+        finally:
+            del self._held[task.id, lease.fence]
 
     async def _settle(self, lease: Lease, outcome: Outcome | Parked) -> Answer:
         """Hand in the outcome; while the store cannot take it (disk full, locked), keep the lease and try again."""
@@ -237,6 +245,8 @@ class BackgroundTasksExecutor:
         works = [each.work for each in left if each.work]
         if works:
             await asyncio.wait(works, timeout=GRACE_S)
-        for each in left:
-            if not each.is_withdrawn:
-                await self._store.release(each.lease.task.id, each.lease.fence, reason="the server stops")
+        # what the store cannot take back now, it frees when it sees that this process is gone
+        with suppress(Unavailable, StorageFull):
+            for each in left:
+                if not each.is_withdrawn:
+                    await self._store.release(each.lease.task.id, each.lease.fence, reason="the server stops")

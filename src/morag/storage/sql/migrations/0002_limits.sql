@@ -17,12 +17,12 @@ CREATE INDEX documents_size ON documents (user_id, size_bytes);
 CREATE INDEX shares_user ON shares (user_id, lane) WHERE is_active = 1;
 
 -- Who stands in a lane, and for what there is room below the user's limit on running tasks:
--- 2 any, 1 only one whose lease expired (it has its slot already), 0 none.
+-- 3 any number, 2 any one, 1 only one whose lease expired (it has its slot already), 0 none.
 CREATE VIEW turns AS
 SELECT
     lane, namespace, user_id, pass, last_grant, is_active,
     coalesce((
-        SELECT CASE WHEN limits.running IS NULL THEN 2 ELSE (
+        SELECT CASE WHEN limits.running IS NULL THEN 3 ELSE (
             SELECT CASE
                 WHEN count(*) < limits.running THEN 2
                 WHEN count(*) - coalesce(sum(lapsed), 0) < limits.running THEN 1
@@ -31,5 +31,8 @@ SELECT
             FROM tasks WHERE tasks.user_id = shares.user_id AND (state = 'running' OR lapsed = 1)
         ) END
         FROM limits WHERE limits.user_id IN (shares.user_id, '') ORDER BY limits.user_id DESC LIMIT 1
-    ), 2) AS room
+    ), 3) AS room,
+    coalesce((
+        SELECT weight FROM limits WHERE limits.user_id IN (shares.user_id, '') ORDER BY limits.user_id DESC LIMIT 1
+    ), 1.0) AS weight
 FROM shares;

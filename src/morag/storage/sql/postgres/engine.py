@@ -19,6 +19,7 @@ from morag.storage.sql.jobs import Job, Jobs, answer
 from morag.storage.sql.postgres import troubles
 from morag.storage.sql.postgres.link import Address, Link
 from morag.storage.sql.transaction import Act, Row, Value
+from morag.storage.sql.writing import write_log
 
 T = TypeVar("T")
 
@@ -36,7 +37,7 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"
 class PostgresTransaction:
     """One act inside a transaction of the server (`transaction.Transaction`)."""
 
-    __slots__ = ("_link", "lanes", "tasks")
+    __slots__ = ("_link", "lanes", "notes", "tasks")
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -44,6 +45,8 @@ class PostgresTransaction:
         """Lanes where a task became claimable."""
         self.tasks: set[str] = set()
         """Tasks whose record or log changed."""
+        self.notes: list[tuple[str, float, str, str]] = []
+        """Lines for the tasks' logs that are not written yet."""
 
     def rows(self, statement: str, /, **values: Value) -> list[Row]:
         """Run a statement with named parameters; all rows."""
@@ -146,6 +149,7 @@ def _once(link: Link, act: Callable[[PostgresTransaction], T], begin: str) -> tu
     transaction = PostgresTransaction(link)
     try:
         result = act(transaction)
+        write_log(transaction)
         link.script("COMMIT")
     except Exception as error:
         _undo(link, error)

@@ -24,18 +24,27 @@ INSERT INTO floors (lane, namespace, floor, grants) VALUES (:lane, :namespace, :
 ON CONFLICT (lane, namespace) DO UPDATE SET floor = excluded.floor, grants = excluded.grants
 """
 
-NEXT_USER = """
-SELECT pass, last_grant, user_id, room FROM turns
+NEXT_USERS = """
+SELECT pass, last_grant, user_id, room, weight FROM turns
 WHERE lane = :lane AND namespace = :namespace AND is_active = 1 AND room > 0
     AND (pass, last_grant, user_id) > (:pass, :last_grant, :user_id)
-ORDER BY pass, last_grant, user_id LIMIT 1
+ORDER BY pass, last_grant, user_id LIMIT :n
 """
+
+ROOM = "SELECT room FROM turns WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id"
 
 NEXT_KIND = """
 SELECT name, content_type, rank, id FROM tasks
 WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace AND user_id = :user_id
     AND (name, content_type, rank) > (:name, :content_type, :last_rank)
 ORDER BY name, content_type, rank, id LIMIT 1 /*pg FOR UPDATE SKIP LOCKED */
+"""
+
+NEXT_OF_KIND = """
+SELECT rank, id FROM tasks
+WHERE is_ready = 1 AND lane = :lane AND namespace = :namespace AND user_id = :user_id
+    AND name = :name AND content_type = :content_type AND (rank, id) > (:rank, :id)
+ORDER BY rank, id LIMIT :n /*pg FOR UPDATE SKIP LOCKED */
 """
 
 FIRST_LAPSED = """
@@ -46,9 +55,7 @@ ORDER BY rank, id /*pg FOR UPDATE SKIP LOCKED */
 """
 
 CHARGE = """
-UPDATE shares SET last_grant = :last_grant, pass = :floor + :cost / coalesce(
-    (SELECT weight FROM limits WHERE limits.user_id IN (shares.user_id, '') ORDER BY limits.user_id DESC LIMIT 1), 1.0
-)
+UPDATE shares SET last_grant = :last_grant, pass = :pass
 WHERE lane = :lane AND namespace = :namespace AND user_id = :user_id
 """
 
@@ -72,11 +79,12 @@ UPDATE tasks SET
     started_at = coalesce(started_at, :now),
     claim_id = :claim_id, worker_id = :worker_id, worker_boot = :worker_boot, worker_pid = :worker_pid,
     worker_pid_started = :worker_pid_started, lease_s = :lease_s, lease_boot = :boot_id, lease_until = :until
-WHERE id = :id AND is_ready = 1
-RETURNING fence, attempt, lane
+WHERE id IN (SELECT value FROM json_each(:ids)) AND is_ready = 1
 """
 
-INSERT_ATTEMPT = """
+INSERT_ATTEMPTS = """
 INSERT INTO attempts (task_id, n, fence, worker_id, lane, started_at)
-VALUES (:task_id, :n, :fence, :worker_id, :lane, :started_at)
+SELECT id, attempt, fence, worker_id, lane, :now FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))
 """
+
+GRANTED = "SELECT * FROM records WHERE id IN (SELECT value FROM json_each(:ids))"

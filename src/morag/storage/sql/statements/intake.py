@@ -40,9 +40,12 @@ INSERT INTO shares (lane, namespace, user_id) VALUES (:lane, :namespace, :user_i
 ON CONFLICT (lane, namespace, user_id) DO UPDATE SET is_active = 1 WHERE shares.is_active = 0
 """
 
-APPEND_EVENT = """
+APPEND_EVENTS = """
 INSERT INTO events (task_id, seq, at, kind, data)
-SELECT :task_id, coalesce(max(seq), 0) + 1, :at, :kind, :data FROM events WHERE task_id = :task_id
+SELECT line ->> 0,
+    coalesce((SELECT max(seq) FROM events WHERE task_id = line ->> 0), 0) + 1 + CAST(line ->> 1 AS BIGINT),
+    CAST(line ->> 2 AS DOUBLE PRECISION), line ->> 3, line ->> 4
+FROM (SELECT value /*pg ::jsonb */ AS line FROM json_each(:lines)) AS told
 """
 
 FIND_RETIRED = """
