@@ -9,7 +9,7 @@ from pathlib import Path
 ENDED = {"completed", "failed", "timeout", "cancelled"}
 TASKS = """
 SELECT id, name, state, attempt, fence, idempotency_key, json_extract(result, '$'), json_extract(failure, '$.code'),
-    infrastructure_losses > infrastructure_budget
+    infrastructure_losses > infrastructure_budget, parent_id
 FROM tasks
 """
 ATTEMPTS = "SELECT task_id, n, fence, outcome, ended_at FROM attempts ORDER BY task_id, n"
@@ -17,6 +17,7 @@ EVENTS = """
 SELECT task_id, seq, json_extract(data, '$.state'), coalesce(json_extract(data, '$.reason'), '')
 FROM events WHERE kind = 'state' ORDER BY task_id, seq
 """
+CHILDREN = 2
 SHOWN = 20
 """Violations that are printed."""
 
@@ -40,10 +41,12 @@ class Record:
     state: str
     attempt: int
     fence: int
-    key: str
+    key: str | None
+    """Of those that were submitted; children have none."""
     result: str | None
     code: str | None
     is_worn_out: bool
+    parent_id: str | None
     attempts: list[Attempt]
     changes: list[tuple[str, str]]
     """(state, reason), in order."""
@@ -64,9 +67,14 @@ def account(folder: Path, wanted: int) -> Account:
         *(f"number {n} was never acknowledged" for n in range(wanted) if n not in acknowledged),
         *(f"number {n} is {len(ids)} tasks" for n, ids in acknowledged.items() if len(ids) > 1),
         *(f"{task_id} is lost" for ids in acknowledged.values() for task_id in ids if task_id not in records),
-        *(f"key {key} is {n} tasks" for key, n in Counter(each.key for each in records.values()).items() if n > 1),
+        *(
+            f"key {key} is {n} tasks"
+            for key, n in Counter(each.key for each in records.values()).items()
+            if key and n > 1
+        ),
         *(f"{task_id} ran, and is not in the store" for task_id in lines if task_id not in records),
         *(fault for each in records.values() for fault in _faults(each, lines[each.id])),
+        *_of_families(records),
     ]
     return Account(figures=_figures(records, lines), violations=violations)
 
@@ -90,6 +98,15 @@ def _faults(record: Record, lines: list[tuple[int, str]]) -> Iterator[str]:
     yield from (f"{record.name} {record.id} {fault}" for fault in _of_log(record))
 
 
+def _of_families(records: dict[str, Record]) -> Iterator[str]:
+    """Each completed parent has its two children, once, and no child is without a parent."""
+    children = Counter(each.parent_id for each in records.values() if each.parent_id)
+    yield from (f"{parent} has children, and is not there" for parent in children.keys() - records.keys())
+    for each in records.values():
+        if each.name == "family" and each.state == "completed" and children[each.id] != CHILDREN:
+            yield f"{each.id} has {children[each.id]} children"
+
+
 def _of_end(record: Record) -> Iterator[str]:
     if record.state not in ENDED:
         yield f"is {record.state}"
@@ -103,16 +120,23 @@ def _of_end(record: Record) -> Iterator[str]:
 
 
 def _of_runs(record: Record, lines: list[tuple[int, str]]) -> Iterator[str]:
-    marks = dict(lines)
-    if len(marks) != len(lines):
-        yield f"ran twice in one attempt: {lines}"
-    if strays := marks.keys() - {each.n for each in record.attempts}:
-        yield f"ran without a grant, as attempts {sorted(strays)}"
+    told = _told(record)
+    if strays := Counter(attempt for attempt, _ in lines) - Counter(told):
+        yield f"ran without a grant, or twice under one, as attempts {sorted(strays)}"
     if record.state == "completed" and not lines:
         yield "is completed, and never ran"
+    for attempt, shown in zip(record.attempts, told, strict=True):
+        if attempt.outcome == "completed" and (shown, record.result) not in lines:
+            yield f"has the result {record.result}, which attempt {attempt.n} did not leave"
+
+
+def _told(record: Record) -> list[int]:
+    """The attempt that each run was told it is: those that waited for children, or were given back, do not count."""
+    told, uncounted = list[int](), 0
     for each in record.attempts:
-        if each.outcome == "completed" and marks.get(each.n) != record.result:
-            yield f"has the result {record.result}, and attempt {each.n} left {marks.get(each.n)}"
+        told.append(each.n - uncounted)
+        uncounted += each.outcome in {"parked", "released"}
+    return told
 
 
 def _of_log(record: Record) -> Iterator[str]:

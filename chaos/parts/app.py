@@ -16,7 +16,7 @@ from morag.domain.errors import StorageFull, Unavailable
 
 FOLDER = Path(os.environ["CHAOS_FOLDER"])
 LEASE_S = float(os.environ["CHAOS_LEASE_S"])
-KINDS = ("quick", "quick", "threaded", "quick", "flaky", "quick", "slow", "quick", "threaded", "heavy")
+KINDS = ("quick", "quick", "threaded", "quick", "flaky", "quick", "slow", "family", "threaded", "heavy")
 AT_ONCE = 32
 RETRY_S = 0.2
 
@@ -73,6 +73,15 @@ async def flaky(context: TaskContext) -> str:
     mark = witness(context)
     if context.attempt == 1:
         raise ConnectionError("the first time it always fails")
+    return mark
+
+
+@tasks.task("family")
+async def family(context: TaskContext) -> str:
+    """Wait for two others without a slot, then begin again."""
+    mark = witness(context)
+    if not all(child.status == "success" for child in context.wait_for(context.call(quick), context.call(slow))):
+        raise RuntimeError("a child did not succeed")
     return mark
 
 
