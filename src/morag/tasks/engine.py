@@ -129,10 +129,9 @@ class Engine:
         """Store the task. The doors are rung before it is committed: their claim then joins the same commit."""
         if self._route:
             new = replace(new, routing=self._route(new.name))
-        storing = asyncio.ensure_future(self.manager.submit([new]))
         if new.delay_s <= 0:
-            self._signals.lane(LOCAL_LANE)
-        (stored,) = await storing
+            self._signals.lane(LOCAL_LANE)  # heard when this turn of the loop is over: the task is queued by then
+        (stored,) = await self.manager.submit([new])
         return stored
 
     async def attend(self, namespace: str, lane: str, task_id: str) -> None:
