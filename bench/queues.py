@@ -5,8 +5,8 @@
 Each system is measured in a process of its own with workers of its own and a fresh Redis; repetitions are interleaved,
 every other one backwards; ratios are taken within one repetition, and medians of all are shown. What was executed is
 read from a ledger that task bodies write; ours counts only when the record says settled. Synchronous clients submit in
-one loop, so 64 and 256 in flight are the same for them. The Redis is Valkey from the lock file, append-only, synced each
-second.
+one loop, so 64 and 256 in flight are the same for them. The Redis is Valkey from the lock file, append-only, synced
+each second.
 """
 
 import argparse
