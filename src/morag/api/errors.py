@@ -3,6 +3,7 @@
 Everything a caller may be told goes through `problem`; nothing of a traceback, a path or a secret gets there.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import TypedDict
@@ -20,6 +21,7 @@ from morag.domain.errors import (
     FetchError,
     FetchRefused,
     InvalidRequest,
+    LimitReached,
     MoragError,
     NotFound,
     StorageFull,
@@ -46,6 +48,8 @@ STATUS: Mapping[str | type[MoragError], int] = {
     "zip_bomb": 413,
     "decompression_bomb": 413,
     "child_not_started": 503,
+    "cancelled": 410,
+    "checksum_differs": 460,
     "disk_full": 507,
     "disk_low": 507,
     "internal_error": 500,
@@ -55,6 +59,7 @@ STATUS: Mapping[str | type[MoragError], int] = {
     NotFound: 404,
     Conflict: 409,
     TooLarge: 413,
+    LimitReached: 429,
     ConversionError: 415,
     FetchError: 415,
     StorageFull: 507,
@@ -153,7 +158,10 @@ def answer_error(scope: Scope, error: MoragError) -> Response:
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("unexpected_error", code=error.code, exc_info=error)
-    return problem(scope, status=status, code=error.code, detail=error.message, hint=error.hint, errors=errors)
+    wait = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, LimitReached) else None
+    return problem(
+        scope, status=status, code=error.code, detail=error.message, hint=error.hint, errors=errors, headers=wait
+    )
 
 
 def answer_bug(scope: Scope) -> Response:

@@ -6,7 +6,7 @@ from fastapi.exceptions import RequestValidationError
 from morag.api import cursors
 from morag.api.answers import rfc3339
 from morag.api.conversions import prefers_markdown
-from morag.api.errors import status_of, status_of_failure
+from morag.api.errors import answer_error, status_of, status_of_failure
 from morag.api.schemas.library import SearchFilters
 from morag.api.schemas.submissions import Conversion, Ingestion
 from morag.api.submissions import fields_of, item_keys
@@ -20,6 +20,7 @@ from morag.domain.errors import (
     FetchRefused,
     IdempotencyConflict,
     InvalidRequest,
+    LimitReached,
     MoragError,
     NotFound,
     StorageFull,
@@ -107,6 +108,11 @@ def test_prefer_says_how_long_to_wait(prefer: str | None, seconds: float) -> Non
 )
 def test_markdown_alone_is_for_those_who_name_it(accept: str, *, is_markdown: bool) -> None:
     assert prefers_markdown(accept) is is_markdown
+
+
+def test_limit_reached_says_when_to_ask_again() -> None:
+    answer = answer_error({"type": "http"}, LimitReached("Too many.", code="storage_limit", retry_after_s=59.2))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
 
 
 def test_times_are_utc_to_the_millisecond() -> None:
