@@ -7,7 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,7 @@ class Setting:
         return worker
 
     @asynccontextmanager
-    async def application(self) -> AsyncIterator[Any]:
+    async def application(self) -> AsyncGenerator[Any]:
         """The application in this process, freshly loaded, its tasks served."""
         with pytest.MonkeyPatch.context() as patch:
             for name, value in self.environment.items():
@@ -90,7 +90,7 @@ class Setting:
 
 
 @pytest.fixture(scope="module")
-def broker() -> Iterator[RedisServer]:
+def broker() -> Generator[RedisServer]:
     server = RedisServer()
     server.start()
     yield server
@@ -98,7 +98,7 @@ def broker() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, broker: RedisServer) -> Iterator[Setting]:
+def shared(tmp_path_factory: pytest.TempPathFactory, broker: RedisServer) -> Generator[Setting]:
     """One worker for many tests: it takes seconds to start."""
     setting = Setting(tmp_path_factory.mktemp("celery"), broker)
     setting.work("--concurrency=2")
@@ -107,13 +107,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory, broker: RedisServer) -> Ite
 
 
 @pytest.fixture
-async def app(shared: Setting) -> AsyncIterator[Any]:
+async def app(shared: Setting) -> AsyncGenerator[Any]:
     async with shared.application() as module:
         yield module
 
 
 @pytest.fixture
-def alone(tmp_path: Path, broker: RedisServer) -> Iterator[Callable[..., Setting]]:
+def alone(tmp_path: Path, broker: RedisServer) -> Generator[Callable[..., Setting]]:
     """Settings of a test's own."""
     made: list[Setting] = []
 
@@ -151,7 +151,7 @@ def reason(setting: Setting, task_id: str) -> str:
 
 async def test_heavy_tasks_run_in_the_worker_and_light_ones_here(app: Any, shared: Setting) -> None:
     answer = {"any": ["JSON", 1.5, None, True]}
-    heavy, named, light = [await done(app, *call) for call in (("heavy", answer), ("named",), ("light",))]
+    heavy, named, light = await done(app, "heavy", answer), await done(app, "named"), await done(app, "light")
     assert heavy.result[1] == answer
     pool = {heavy.result[0], named.result}
     assert os.getpid() not in pool
