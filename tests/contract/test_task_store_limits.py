@@ -19,7 +19,7 @@ async def cap(world: World, user_id: str | None = "ada", **limits: Any) -> None:
 
 
 def source(size: int) -> JsonObject:
-    return {"source": {"sha256": "blob", "filename": "a.pdf", "size": size}}
+    return {"source": {"sha256": "blob", "filename": "a.pdf", "size_bytes": size}}
 
 
 async def users(world: World, n: int) -> list[str]:

@@ -63,7 +63,7 @@ def source_bytes(args: Mapping[str, Json]) -> int | None:
     """The size of the source that a task with these arguments brings; 0 for a URL, None if it brings none."""
     source = args.get("source")
     if isinstance(source, Mapping):
-        size = cast("Mapping[str, Json]", source).get("size")
+        size = cast("Mapping[str, Json]", source).get("size_bytes")
         return size if isinstance(size, int) and size > 0 else 0
     return 0 if args.get("url") else None
 

@@ -184,7 +184,7 @@ def new_task(form: Form, task_id: str, step: str | None = None) -> NewTask:
 
 def _args(form: Form) -> JsonObject:
     kind: JsonObject = {"content_type": form.content_type} if form.content_type else {}
-    return kind if form.size is None else {**kind, "source": {"size": form.size}}
+    return kind if form.size is None else {**kind, "source": {"size_bytes": form.size}}
 
 
 def parked(steps: Sequence[str], form: Form, ids: Ids) -> Parked:

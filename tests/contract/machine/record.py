@@ -84,7 +84,7 @@ def reserved(rec: Rec) -> str | None:
 def brought(new: NewTask) -> int:
     """Bytes of the source it came with."""
     source = new.args.get("source")
-    return int(str(source["size"])) if isinstance(source, dict) else 0
+    return int(str(source["size_bytes"])) if isinstance(source, dict) else 0
 
 
 def due(rec: Rec) -> float:
