@@ -149,8 +149,10 @@ class BackgroundTasksExecutor:
                 if len(leases) < free or not running:
                     await bell.wait(PULSE_S)
                 else:
+                    # not wait_for: Python 3.11's loses a cancel that comes in the turn in which the work ends
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(ended.wait(), PULSE_S)
+                        async with asyncio.timeout(PULSE_S):
+                            await ended.wait()
 
     async def _claim(self, door: AnyDoor, n: int) -> list[Lease]:
         if n <= 0 or self._is_draining or door.offers.names == frozenset():
