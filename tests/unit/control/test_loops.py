@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from structlog.testing import capture_logs
 
 from morag.control.tasks.loops import Loops
 
@@ -29,6 +30,12 @@ async def raises() -> None:
     raise KeyError("a bug")
 
 
+async def raises_in_a_group() -> None:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.Event().wait())
+        group.create_task(raises())
+
+
 async def returns() -> None:
     return
 
@@ -37,13 +44,15 @@ async def is_cancelled_from_within() -> None:
     raise asyncio.CancelledError
 
 
-@pytest.mark.parametrize("trouble", [raises, returns, is_cancelled_from_within])
+@pytest.mark.parametrize("trouble", [raises, raises_in_a_group, returns, is_cancelled_from_within])
 async def test_loop_that_ends_by_itself_is_started_again_and_told_of(trouble: Callable[[], Awaitable[None]]) -> None:
     loops, loop = Loops(first_pause_s=0.001), Loop(trouble, trouble)
-    loops.start("executor", loop.serve)
-    async with asyncio.timeout(5):
-        await loop.is_sound.wait()
+    with capture_logs() as told:
+        loops.start("executor", loop.serve)
+        async with asyncio.timeout(5):
+            await loop.is_sound.wait()
     assert (loop.begun, loops.ailing) == (3, ["executor"])
+    assert [(each["event"], each["loop"]) for each in told] == [("loop_broken", "executor")] * 2
     await loops.close()
 
 
@@ -66,6 +75,19 @@ async def test_sound_loops_are_not_ailing_and_the_broken_one_disturbs_no_other()
         await broken.is_sound.wait()
     assert (sound.begun, loops.ailing) == (1, ["executor"])
     await loops.close()
+
+
+async def test_loop_that_broke_is_ended_like_any_other_by_whoever_ends_all_tasks() -> None:
+    loops, loop = Loops(first_pause_s=0.001), Loop(raises_in_a_group)
+    before = asyncio.all_tasks()
+    loops.start("executor", loop.serve)
+    async with asyncio.timeout(5):
+        await loop.is_sound.wait()
+        rest = asyncio.all_tasks() - before
+        for task in rest:
+            task.cancel()
+        await asyncio.wait(rest)
+    assert loop.begun == 2
 
 
 async def test_closing_ends_loops_also_those_that_fail_at_it() -> None:

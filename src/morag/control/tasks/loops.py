@@ -7,7 +7,8 @@ that it is ailing.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeAlias
 
 from morag.telemetry import log
 
@@ -15,6 +16,9 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 SOUND_S = 60.0
 """A loop that has run for so long since it broke is sound again."""
+
+Serve: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Goes on until it is cancelled."""
 
 
 class Loops:
@@ -31,7 +35,7 @@ class Loops:
         """The names of those that broke in the last minute."""
         return [name for name, at in self._broke_at.items() if time.monotonic() - at < SOUND_S]
 
-    def start(self, name: str, serve: Callable[[], Awaitable[None]]) -> None:
+    def start(self, name: str, serve: Serve) -> None:
         """Run `serve` until closed, again whenever it ends by itself."""
         self._tasks.append(asyncio.create_task(self._keep(name, serve), name=f"morag {name}"))
 
@@ -42,7 +46,7 @@ class Loops:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
-    async def _keep(self, name: str, serve: Callable[[], Awaitable[None]]) -> None:
+    async def _keep(self, name: str, serve: Serve) -> None:
         pause_s = self._first_pause_s
         while True:
             began = time.monotonic()
@@ -53,21 +57,20 @@ class Loops:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-async def _one_life(name: str, serve: Callable[[], Awaitable[None]]) -> None:
-    """Return when the loop ended by itself. Raises CancelledError when it was told to end."""
-    trouble: BaseException | None = None
+async def _one_life(name: str, serve: Serve) -> None:
+    """Return when the loop ended by itself. Raises CancelledError when it was told to end, once it has."""
+    # a task of its own: a TaskGroup in it that fails leaves the task around it looking cancelled
+    life = asyncio.create_task(serve(), name=f"morag {name}, a life")
     try:
-        await serve()
-    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever ended it: it must not end
-        trouble = error
-    if _is_told_to_end():
-        if isinstance(trouble, Exception):
+        await asyncio.wait({life})
+    except asyncio.CancelledError:
+        life.cancel()
+        await asyncio.wait({life})
+        if trouble := _trouble(life):
             log.warning("loop_ended_badly", loop=name, exc_info=trouble)
-        raise asyncio.CancelledError
-    log.critical("loop_broken", loop=name, exc_info=trouble)
+        raise
+    log.critical("loop_broken", loop=name, exc_info=_trouble(life))
 
 
-def _is_told_to_end() -> bool:
-    """Whether this task itself was cancelled, and not only something it waited for."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+def _trouble(life: "asyncio.Task[None]") -> BaseException | None:
+    return None if life.cancelled() else life.exception()
