@@ -357,6 +357,8 @@ def test_first_start_for_others_says_how_to_make_a_key(tmp_path: Path) -> None:
                 assert client.get("/api/v1/documents").status_code == 200
         finally:
             server.terminate()
+    listed = json.loads(morag("keys", "list", "--json", **variables).stdout)["keys"]
+    assert [key["user_id"] for key in listed if key["last_used_at"]] == ["alice", "root"]
 
 
 def test_two_servers_with_their_keys_in_redis(

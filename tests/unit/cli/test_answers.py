@@ -48,3 +48,10 @@ def test_a_server_that_is_not_there_is_told_with_how_to_start_one() -> None:
     error = unreachable("http://127.0.0.1:8000", httpx2.ConnectError("refused"))
     assert error.code == "server_unreachable"
     assert "morag serve" in str(error.hint)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_answer_about_keys_says_where_the_key_is_read_from(status: int) -> None:
+    error = problem(httpx2.Response(status, json={"detail": "No.", "code": "no"}))
+    assert "MORAG_API_KEY" in str(error.hint)
+    assert "morag keys create" in str(error.hint)

@@ -124,3 +124,11 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
         with pytest.raises(Unavailable) as raised:
             await client.get("/health/live")
     assert raised.value.code == "server_unreachable"
+
+
+@pytest.mark.parametrize("key", ["mrg_a\nX-Other: 1", "mrg_a b", "mrg_é", "mrg_a\x00"])
+def test_what_is_no_key_is_sent_nowhere_and_not_repeated(key: str) -> None:
+    with pytest.raises(MoragError) as raised:
+        Client(NEAR, key)
+    assert "MORAG_API_KEY" in raised.value.message
+    assert key not in f"{raised.value.message}{raised.value.hint}"

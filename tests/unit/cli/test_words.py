@@ -1,9 +1,11 @@
 """What people read: places, tables, statuses, settings, addresses."""
 
+from pathlib import Path
+
 import pytest
 
 from morag.cli import settings_help
-from morag.cli.addresses import exposure, url_of
+from morag.cli.addresses import exposure, first_key, url_of
 from morag.cli.following import ended
 from morag.cli.output import shown, table
 from morag.cli.places import clock, place_of
@@ -114,3 +116,9 @@ def test_listening_on_this_machine_alone_needs_no_word() -> None:
 def test_listening_elsewhere_is_told_with_who_may_do_what() -> None:
     assert "refused" in exposure("192.168.1.4", allow_anonymous=None)[1]
     assert "whoever" in exposure("::", allow_anonymous=True)[1]
+
+
+def test_the_first_key_is_made_in_the_servers_own_folder() -> None:
+    told = first_key(Path("/srv/my data"))[-1].strip()
+    assert told == "MORAG_DATA_DIR='/srv/my data' morag keys create --user YOUR_NAME --scope submit"
+    assert first_key(None)[-1].strip().startswith("morag keys create")
