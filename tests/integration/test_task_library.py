@@ -321,7 +321,7 @@ def test_the_next_loop_takes_up_what_the_last_one_left(tmp_path: Path) -> None:
     assert asyncio.run(fetch(asyncio.run(submit()))) == 8
 
 
-async def test_celery_is_refused_until_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_celery_without_a_broker_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASK_EXECUTOR", "celery")
     manager = TaskManager("refused", data_dir=tmp_path)
     with pytest.raises(StartupError, match="TASK_EXECUTOR"):
@@ -334,6 +334,7 @@ async def test_celery_is_refused_until_it_is_there(tmp_path: Path, monkeypatch: 
 async def test_backends_that_are_not_used_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setenv("TASK_EXECUTOR", "background")
     monkeypatch.setenv("CELERY_BROKER_URL", "redis://:s3cret@127.0.0.1:6379/0")
     async with TaskManager("told", data_dir=tmp_path):
         assert "CELERY_BROKER_URL is set" in caplog.text
