@@ -243,6 +243,13 @@ async def test_a_worker_without_a_broker_says_so(alone: Callable[..., Setting]) 
     assert "This Celery worker has no broker." in (setting.folder / "worker.log").read_text()
 
 
+async def test_a_database_url_that_cannot_be_read_is_refused(alone: Callable[..., Setting]) -> None:
+    with pytest.raises(StartupError, match="DATABASE_URL") as refused:
+        async with alone(DATABASE_URL="postgresql://u:p@host:s3cret/name").application():
+            raise AssertionError("opened")
+    assert "s3cret" not in str(refused.value)
+
+
 async def test_a_broker_that_is_none_is_refused(alone: Callable[..., Setting]) -> None:
     with pytest.raises(StartupError) as refused:
         async with alone(CELERY_BROKER_URL="carrier-pigeon://:s3cret@loft").application():

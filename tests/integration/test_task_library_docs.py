@@ -1,7 +1,9 @@
 """The how-to page on embedding does what it says."""
 
 import asyncio
+import os
 import re
+import subprocess
 import sys
 import time
 import types
@@ -13,6 +15,7 @@ from fastapi.testclient import TestClient
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = DOCS / "how-to" / "embed-the-task-manager.md"
+CELERY_PAGE = DOCS / "how-to" / "scale-tasks-with-celery.md"
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -79,3 +82,23 @@ async def test_the_test_of_the_page_passes(page: Any) -> None:
 def test_links_between_pages_lead_somewhere(page_of: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+\.md)", page_of.read_text()):
         assert (page_of.parent / target).exists(), target
+
+
+def test_celery_finds_the_application_of_its_page_by_the_command_there(tmp_path: Path) -> None:
+    text = CELERY_PAGE.read_text()
+    (code,) = PYTHON.findall(text)
+    (place,) = set(re.findall(r"celery -A (\S+) worker", text))
+    module, _, _ = place.partition(":")
+    file = tmp_path / f"{module.replace('.', '/')}.py"
+    file.parent.mkdir()
+    file.write_text(code)
+    told = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", place, "report"],
+        env={**os.environ, "CELERY_BROKER_URL": "redis://localhost:6379/0"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert "task_default_queue: 'speaking.celery'" in told.stdout

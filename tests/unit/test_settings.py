@@ -5,7 +5,7 @@ import pytest
 from morag.cli.settings_help import variable
 from morag.domain.content import ContentType
 from morag.domain.errors import StartupError
-from morag.settings import UNUSED, Settings, check_executor, load, unused_notes
+from morag.settings import UNUSED, Scale, Settings, check_executor, load, load_scale, unused_notes
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference/settings.md"
 
@@ -108,3 +108,70 @@ def test_a_variable_of_a_later_version_is_told_without_its_value(monkeypatch: py
     (note,) = unused_notes()
     assert "QDRANT_URL" in note
     assert "s3cret" not in note
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nothing beside the process."""
+    for field in Scale.model_fields.values():
+        monkeypatch.delenv(str(field.validation_alias), raising=False)
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    return monkeypatch
+
+
+def test_tasks_run_in_process_and_with_a_broker_in_hybrid_unless_told_otherwise(alone: pytest.MonkeyPatch) -> None:
+    assert (load_scale().executor, load_scale().notes()) == ("background", ())
+    alone.setenv("CELERY_BROKER_URL", "redis://:s3cret@host/0")
+    assert (load_scale().executor, load_scale().notes()) == ("hybrid", ())
+    alone.setenv("TASK_EXECUTOR", "celery")
+    assert load_scale().executor == "celery"
+    alone.setenv("TASK_EXECUTOR", "background")
+    (note,) = load_scale().notes()
+    assert "CELERY_BROKER_URL" in note
+    assert "s3cret" not in note + repr(load_scale())
+
+
+@pytest.mark.parametrize("executor", ["celery", "hybrid"])
+def test_an_executor_with_celery_needs_a_broker(alone: pytest.MonkeyPatch, executor: str) -> None:
+    alone.setenv("TASK_EXECUTOR", executor)
+    with pytest.raises(StartupError, match="no broker") as refused:
+        load_scale()
+    assert "CELERY_BROKER_URL" in str(refused.value.hint)
+
+
+def test_an_executor_of_another_name_is_refused(alone: pytest.MonkeyPatch) -> None:
+    alone.setenv("TASK_EXECUTOR", "carrier-pigeon")
+    with pytest.raises(StartupError, match=r"TASK_EXECUTOR: .*'background', 'celery' or 'hybrid'"):
+        load_scale()
+
+
+def test_heavy_tasks_are_named_with_commas(alone: pytest.MonkeyPatch) -> None:
+    alone.setenv("HEAVY_TASKS", "process_speak_audio, calculate_all_ratings,")
+    assert load_scale().heavy_tasks == {"process_speak_audio", "calculate_all_ratings"}
+
+
+@pytest.mark.parametrize("url", ["postgresql://u:p@h/d", "postgres://u:p@h/d", "postgresql+asyncpg://u:p@h/d"])
+def test_a_database_url_may_name_the_driver_of_another_library(alone: pytest.MonkeyPatch, url: str) -> None:
+    alone.setenv("DATABASE_URL", url)
+    assert load_scale().database_url == "postgresql://u:p@h/d"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///s3cret.db", "s3cret"])
+def test_a_database_that_is_no_postgres_is_refused_without_its_url(alone: pytest.MonkeyPatch, url: str) -> None:
+    alone.setenv("DATABASE_URL", url)
+    with pytest.raises(StartupError, match="DATABASE_URL") as refused:
+        load_scale()
+    assert "s3cret" not in str(refused.value)
+
+
+def test_what_changes_nothing_for_tasks_is_told_without_its_value(alone: pytest.MonkeyPatch) -> None:
+    alone.setenv("REDIS_URL", "redis://:s3cret@host/0")
+    alone.setenv("CELERY_RESULT_BACKEND", "redis://:s3cret@host/1")
+    notes = load_scale().notes()
+    assert [note.partition(" ")[0] for note in notes] == ["REDIS_URL", "CELERY_RESULT_BACKEND"]
+    assert "s3cret" not in str(notes)
+
+
+def test_the_reference_names_everything_beside_the_process() -> None:
+    text = REFERENCE.read_text()
+    assert not [each for each in Scale.model_fields.values() if f"`{each.validation_alias}`" not in text]

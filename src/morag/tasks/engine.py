@@ -259,7 +259,8 @@ async def open_engine(
     for note in scale.notes():
         log.warning("note", note=note)
     folder = wishes.data_dir or settings.data_dir
-    await asyncio.to_thread(prepare, folder)
+    # a database file must be on a disk of this machine; blobs alone may be where all machines see them
+    await asyncio.to_thread(prepare, folder, () if scale.database_url else None)
     signals = LocalSignals()
     broker = None if is_celery_worker else await asyncio.to_thread(_broker, scale, wishes.namespace)
     around = Surroundings(
@@ -320,4 +321,9 @@ async def _opened(scale: "Scale", folder: Path, signals: Signals) -> Database:
     """The file in the folder, or the server."""
     if scale.database_url is None:
         return await open_database(folder / DATABASE, clock=SystemClock(), signals=signals)
-    return await open_postgres(scale.database_url, signals=signals)
+    try:
+        return await open_postgres(scale.database_url, signals=signals)
+    except ValueError as error:  # the driver's own, which may hold parts of the URL
+        raise StartupError(
+            "DATABASE_URL cannot be read.", code="bad_setting", hint="Write postgresql://user:password@host:5432/name."
+        ) from error
