@@ -172,9 +172,11 @@ class Scale(BaseSettings):
     @classmethod
     def _postgres(cls, value: str | None) -> str | None:
         """Without the driver that other libraries want named there."""
-        if value is None or _POSTGRES.match(value):
-            return value and _POSTGRES.sub("postgresql://", value)
-        raise ValueError("the tasks of MoRAG are kept in Postgres, postgresql://user:password@host/name, or without it")
+        if value is None:
+            return None
+        if not _POSTGRES.match(value):
+            raise ValueError("tasks are kept in a Postgres, such as postgresql://user:password@host/name, or in a file")
+        return _POSTGRES.sub("postgresql://", value)
 
     @property
     def executor(self) -> Literal["background", "celery", "hybrid"]:
