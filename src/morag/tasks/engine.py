@@ -32,6 +32,7 @@ from morag.storage.sql.database import open_database
 from morag.storage.sql.postgres.database import open_postgres
 from morag.tasks.doors import FunctionDoor
 from morag.telemetry import log, settle_in
+from morag.worker.functions.child import is_child
 from morag.worker.functions.children import Children
 from morag.worker.functions.runner import FunctionRunner
 
@@ -284,7 +285,9 @@ async def open_engine(
 def celery_app(
     namespace: str, attend: Callable[[str, str, str], Awaitable[None]], close: Callable[[], Awaitable[None]]
 ) -> Any:
-    """What `celery -A` serves; None where no broker is set. Raises StartupError."""
+    """What `celery -A` serves; None where no broker is set, and in children. Raises StartupError."""
+    if is_child():  # it would load Celery at every start of one, for nothing
+        return None
     from morag.settings import load_scale  # noqa: PLC0415 - as above
 
     url = load_scale().broker_url

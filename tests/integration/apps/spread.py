@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ async def named() -> int:
 
 @tasks.task("heavy", heavy=True)
 def heavy(answer: Any = None) -> list[Any]:
-    return [os.getppid(), answer]
+    return [os.getppid(), answer, "celery" in sys.modules]
 
 
 @tasks.task("slow", heavy=True, retries=2, backoff_s=0.05)

@@ -26,6 +26,7 @@ TICK_S = 0.1
 """How often memory and time are looked at."""
 LAST_WORDS_S = 0.5
 PIPE_BYTES = 1024**2
+PROGRAM = ["-m", "morag.worker.functions.call"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class Child:
         """Start one in a session of its own, so that it can be ended with all it started."""
         return cls(
             await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "morag.worker.functions.call"),
+                *(sys.executable, *PROGRAM),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=PIPE_BYTES,
@@ -192,6 +193,11 @@ class Limits:
             )
         if memory.resident_bytes(pid) > self._memory_bytes:
             raise AttemptFailed(failures.out_of_memory(f"over {self._memory_bytes >> 20} MiB"))
+
+
+def is_child() -> bool:
+    """Whether this process is one, so that what an application's module makes for others only can be left out."""
+    return sys.orig_argv[1:] == PROGRAM
 
 
 def _kill(act: Callable[[int, int], None], pid: int) -> None:
