@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from morag.control.ports import ReportProgress, Run
+from morag.control.tasks.executors import background
 from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
 from morag.control.tasks.intake import new_id
 from morag.control.tasks.manager import TaskManager
@@ -18,6 +20,7 @@ from morag.domain.task import Completed, Lease, NewTask, Offers, Outcome, Parked
 from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import Database, open_database
+from morag.storage.sql.tasks import SqlTaskStore
 
 Step = Callable[[Lease, ReportProgress], Awaitable[Outcome | Parked]]
 
@@ -191,3 +194,38 @@ async def test_another_users_task_does_not_exist(tmp_path: Path) -> None:
         for act in (bench.manager.get, bench.manager.cancel, bench.manager.story, bench.manager.history):
             with pytest.raises(NotFound):
                 await act("other", task.id)
+
+
+async def test_idle_door_looks_for_lost_doorbells_without_a_claim(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(background, "PULSE_S", 0.01)
+    looks, claims = asyncio.Queue[str](), 0
+    sound_claim, sound_ready = SqlTaskStore.claim, SqlTaskStore.ready
+
+    async def claim(store: SqlTaskStore, **asked: Any) -> list[Lease]:
+        nonlocal claims
+        claims += 1
+        return await sound_claim(store, **asked)
+
+    async def ready(store: SqlTaskStore, lane: str, offers: Offers, *, limit: int) -> list[tuple[str, int]]:
+        looks.put_nowait(lane)
+        return await sound_ready(store, lane, offers, limit=limit)
+
+    monkeypatch.setattr(SqlTaskStore, "claim", claim)
+    monkeypatch.setattr(SqlTaskStore, "ready", ready)
+    async with running(tmp_path, says("done")):
+        for _ in range(5):
+            await asyncio.wait_for(looks.get(), 20)
+        assert claims == 1
+
+
+async def test_work_whose_doorbell_got_lost_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "PULSE_S", 0.01)
+
+    def silent(_signals: LocalSignals, _lane: str) -> None:
+        """A doorbell that got lost."""
+
+    async with running(tmp_path, says("done")) as bench:
+        monkeypatch.setattr(LocalSignals, "lane", silent)
+        assert (await bench.ended(await bench.submit())).result == "done"

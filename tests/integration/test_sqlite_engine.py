@@ -10,7 +10,7 @@ import pytest
 
 from morag.domain.errors import StorageFull, Unavailable
 from morag.storage.signals import LocalSignals
-from morag.storage.sql.engine import Engine
+from morag.storage.sql.engine import WATCH_S, Engine
 from morag.storage.sql.transaction import Transaction
 
 INSERT = "INSERT INTO line (n) VALUES (:n)"
@@ -116,3 +116,57 @@ async def test_cancelled_caller_harms_nobody(engine: Engine) -> None:
     write.cancel()
     await engine.write(insert(2))
     assert await engine.read(lambda tx: tx.rows("SELECT n FROM line WHERE n = 2")) == [(2,)]
+
+
+async def test_what_another_process_stores_rings_the_bells_here(tmp_path: Path) -> None:
+    signals = LocalSignals()
+    here, elsewhere = Engine(tmp_path / "lines.db", signals), Engine(tmp_path / "lines.db", LocalSignals())
+    await here.write(lambda tx: tx.run("CREATE TABLE line (n INTEGER PRIMARY KEY)"))
+    with signals.hear_lanes(["celery"]) as lane, signals.hear_task("a") as task:
+        await elsewhere.write(insert(1))
+        assert await asyncio.wait_for(lane.wait(60), 5)
+        assert await asyncio.wait_for(task.wait(60), 5)
+    await here.close()
+    await elsewhere.close()
+
+
+async def test_own_commits_do_not_ring_as_those_of_others(tmp_path: Path) -> None:
+    signals = LocalSignals()
+    engine = Engine(tmp_path / "lines.db", signals)
+    with signals.hear_lanes(["celery"]) as bell:
+        await engine.write(lambda tx: tx.run("CREATE TABLE line (n INTEGER PRIMARY KEY)"))
+        assert not await bell.wait(4 * WATCH_S)
+    await engine.close()
+
+
+async def test_file_that_cannot_be_written_is_unavailable_until_it_can_be_again(engine: Engine) -> None:
+    def out_of_reach(tx: Transaction) -> None:
+        tx.rows("PRAGMA query_only = 1")
+        try:
+            tx.run(INSERT, n=1)
+        finally:
+            tx.rows("PRAGMA query_only = 0")
+
+    with pytest.raises(Unavailable) as told:
+        await engine.write(out_of_reach)
+    assert told.value.hint
+    await engine.write(insert(1))
+    assert await count(engine) == 1
+
+
+async def test_event_loop_that_is_blocked_holds_up_no_other(engine: Engine) -> None:
+    queued, free = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        write = asyncio.ensure_future(engine.write(insert(1)))
+        await asyncio.sleep(0)
+        queued.set()
+        assert free.wait(timeout=30)
+        await write
+
+    blocked = asyncio.create_task(asyncio.to_thread(asyncio.run, block()))
+    assert await asyncio.to_thread(queued.wait, 30)
+    await asyncio.wait_for(engine.write(insert(2)), 10)
+    free.set()
+    await blocked
+    assert await count(engine) == 2

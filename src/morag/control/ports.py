@@ -30,8 +30,8 @@ class Clock(Protocol):
 class Bell(Protocol):
     """One listener's end of a doorbell; a ring between two waits is not lost."""
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when it was rung since the last return, or after the time-out."""
+    async def wait(self, timeout_s: float) -> bool:
+        """Return True when it was rung since the last return, False after the time-out."""
         ...
 
 

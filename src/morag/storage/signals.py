@@ -24,8 +24,8 @@ class _Bell:
         self._is_rung = True
         self._end_wait()
 
-    async def wait(self, timeout_s: float) -> None:
-        """Return when it was rung since the last return, or after the time-out."""
+    async def wait(self, timeout_s: float) -> bool:
+        """Return True when it was rung since the last return, False after the time-out."""
         if not self._is_rung:
             self._waiter = self._loop.create_future()
             timer = self._loop.call_later(timeout_s, self._end_wait)
@@ -34,7 +34,8 @@ class _Bell:
             finally:
                 timer.cancel()
                 self._waiter = None
-        self._is_rung = False
+        was_rung, self._is_rung = self._is_rung, False
+        return was_rung
 
     def _end_wait(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -181,9 +181,8 @@ class TaskManager:
     async def wait(self, task_id: str, timeout: float | None = None) -> TaskResult:  # noqa: ASYNC109 - of the wait, not of the call
         """The result as soon as the task has ended. Raises TimeoutError after `timeout` seconds, and NotFound."""
         here = await self._here()
-        task = await self._known(here, task_id)
         limit_s = float("inf") if timeout is None else timeout
-        ended = await here.manager.wait(task.user_id, task_id, timeout_s=limit_s)
+        ended = await here.manager.ended(task_id, lambda: self._known(here, task_id), timeout_s=limit_s)
         if not ended.state.is_terminal:
             raise TimeoutError(f"Task {task_id} is {ended.state} after {timeout:g} s.")
         return await self._shown(here, ended)

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from contextlib import ExitStack
 
 from morag.storage.signals import LocalSignals
 
@@ -53,3 +54,36 @@ def test_ringing_for_a_loop_that_is_gone_is_harmless() -> None:
     kept = asyncio.run(listen())
     signals.task("a")
     assert kept
+
+
+async def test_a_wait_tells_a_ring_from_the_end_of_its_time() -> None:
+    signals = LocalSignals()
+    with signals.hear_task("a") as bell:
+        assert not await bell.wait(0.001)
+        signals.task("a")
+        assert await bell.wait(60)
+
+
+async def test_everything_rings_lanes_and_tasks_on_every_loop() -> None:
+    signals, hung = LocalSignals(), threading.Event()
+
+    async def listen() -> bool:
+        with signals.hear_task("b") as bell:
+            hung.set()
+            return await bell.wait(5)
+
+    with signals.hear_lanes(["celery"]) as lane, signals.hear_task("a") as task:
+        elsewhere = asyncio.create_task(asyncio.to_thread(asyncio.run, listen()))
+        assert await asyncio.to_thread(hung.wait, 5)
+        signals.everything()
+        assert await lane.wait(5)
+        assert await task.wait(5)
+        assert await elsewhere
+
+
+async def test_many_rings_from_elsewhere_are_all_heard() -> None:
+    signals = LocalSignals()
+    with ExitStack() as stack:
+        bells = [stack.enter_context(signals.hear_task(f"task {n}")) for n in range(50)]
+        await asyncio.to_thread(lambda: [signals.task(f"task {n}") for n in range(50)])
+        assert all(await asyncio.gather(*(bell.wait(5) for bell in bells)))

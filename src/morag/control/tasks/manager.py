@@ -93,10 +93,14 @@ class TaskManager:
 
     async def wait(self, user_id: str, task_id: str, *, timeout_s: float) -> Task:
         """The record as soon as the task has ended, or as it stands after `timeout_s`. Raises NotFound."""
+        return await self.ended(task_id, lambda: self.get(user_id, task_id), timeout_s=timeout_s)
+
+    async def ended(self, task_id: str, look: Callable[[], Awaitable[Task]], *, timeout_s: float) -> Task:
+        """The same by a `look` of the caller's own, which raises what there is to raise."""
         until = time.monotonic() + timeout_s
         with self._signals.hear_task(task_id) as bell:
             while True:
-                task = await self.get(user_id, task_id)
+                task = await look()
                 left_s = until - time.monotonic()
                 if task.state.is_terminal or left_s <= 0:
                     return task

@@ -44,6 +44,8 @@ class _Kind:
     name: str
     content_type: str
     heads: deque[tuple[int, str]]
+    after: tuple[int, str] | None
+    """How far it is read; None: to its end."""
     ahead: int = 1
 
 
@@ -130,14 +132,13 @@ class Turns:
         """The user's first task on offer, among the heads of each kind of work; taken from there."""
         if user.kinds is None:
             user.kinds = self._kinds_of(user)
+        for kind in user.kinds:
+            if not kind.heads and kind.after:
+                self._read_on(user, kind, kind.after)
         kinds = [kind for kind in user.kinds if kind.heads]
         if not kinds:
             return None
-        kind = min(kinds, key=lambda each: each.heads[0])
-        head = kind.heads.popleft()
-        if not kind.heads:
-            self._read_on(user, kind, head)
-        return head[1]
+        return min(kinds, key=lambda each: each.heads[0]).heads.popleft()[1]
 
     def _kinds_of(self, user: _User) -> list[_Kind]:
         found: list[_Kind] = []
@@ -153,7 +154,7 @@ class Turns:
         ):
             name, content_type, rank, task_id = row
             if is_offered(self._offers, name, content_type):
-                found.append(_Kind(name, content_type, deque([(rank, task_id)])))
+                found.append(_Kind(name, content_type, deque([(rank, task_id)]), after=(rank, task_id)))
             else:
                 user.has_others = True
         return found
@@ -171,6 +172,7 @@ class Turns:
             **self._queue,
         )
         kind.heads.extend((rank, task_id) for rank, task_id in rows)
+        kind.after = kind.heads[-1] if len(rows) == kind.ahead else None
 
     def _first_lapsed(self, user: _User) -> str | None:
         """The user's first task on offer whose lease expired."""

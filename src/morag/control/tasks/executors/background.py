@@ -19,7 +19,7 @@ from morag.domain.task import Answer, Extension, Lease, Offers, Outcome, Parked,
 from morag.telemetry import log
 
 PULSE_S = 1.0
-"""How long an idle door sleeps at most: finds delayed tasks, and work whose doorbell got lost."""
+"""How long an idle door sleeps at most until it looks for work whose doorbell got lost."""
 PROGRESS_S = 0.25
 """Progress is written at most this often."""
 GRACE_S = 5.0
@@ -137,22 +137,34 @@ class BackgroundTasksExecutor:
             running.discard(work)
             ended.set()
 
+        is_rung = True
         with self._signals.hear_lanes(door.lanes) as bell:
             while True:
                 ended.clear()
                 free = door.slots - len(running)
-                leases = await self._claim(door, free)
+                leases = await self._claim(door, free) if is_rung or await self._is_any_ready(door) else []
                 for lease in leases:
                     work = self._start(lease)
                     running.add(work)
                     work.add_done_callback(let_go)
                 if len(leases) < free or not running:
-                    await bell.wait(PULSE_S)
+                    is_rung = await bell.wait(PULSE_S)
                 else:
+                    is_rung = True
                     # not wait_for: Python 3.11's loses a cancel that comes in the turn in which the work ends
                     with suppress(TimeoutError):
                         async with asyncio.timeout(PULSE_S):
                             await ended.wait()
+
+    async def _is_any_ready(self, door: AnyDoor) -> bool:
+        """Whether a doorbell got lost: a read, where an idle claim would take the lock of all that write."""
+        if self._is_draining or door.offers.names == frozenset():
+            return False
+        try:
+            return any([await self._store.ready(lane, door.offers, limit=1) for lane in door.lanes])
+        except (Unavailable, StorageFull) as error:
+            log.warning("look_failed", error=error.message)
+            return False
 
     async def _claim(self, door: AnyDoor, n: int) -> list[Lease]:
         if n <= 0 or self._is_draining or door.offers.names == frozenset():
