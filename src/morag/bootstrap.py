@@ -13,7 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from morag.control.auth import NOTE_USE_S, APIKeyService
+from morag.control.failover.policy import decide
+from morag.control.fleet.gateway import Gateway
+from morag.control.fleet.registry import REFRESH_S, Registry
 from morag.control.ports import KeyStore, Run, Signals, TaskStore
+from morag.control.routing import UserTaskRouter
 from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
 from morag.control.tasks.intake import NAMESPACE, Intake, new_id
 from morag.control.tasks.loops import Loops
@@ -31,6 +35,7 @@ from morag.pipeline.ingestion.sweep import IndexSweep
 from morag.pipeline.library import Library
 from morag.pipeline.ports import ReportProgress
 from morag.pipeline.search import Searcher
+from morag.protocol import MAX_DOCUMENT_BYTES
 from morag.settings import Settings, check_executor, unused_notes
 from morag.storage.backup import copy_blobs, make_room
 from morag.storage.blobs import FolderBlobStore
@@ -38,6 +43,7 @@ from morag.storage.fetching.fetcher import GuardedFetcher
 from morag.storage.fetching.poster import GuardedPoster
 from morag.storage.folder import DataFolder, prepare
 from morag.storage.host import SystemClock, boot_id, this_worker
+from morag.storage.partial import PartialUploads
 from morag.storage.redis.key_copies import key_copies
 from morag.storage.redis.keys import key_authority
 from morag.storage.signals import LocalSignals
@@ -81,6 +87,8 @@ class Parts:
     fetcher: GuardedFetcher
     handlers: Handlers
     sweep: IndexSweep
+    registry: Registry
+    router: UserTaskRouter
     keys: APIKeyService
     is_index_current: bool
     is_index_whole: bool
@@ -99,6 +107,10 @@ class System:
     searcher: Searcher
     keys: APIKeyService
     webhooks: Webhooks
+    registry: Registry
+    router: UserTaskRouter
+    gateway: Gateway
+    partial_uploads: PartialUploads
     blobs: FolderBlobStore
     index: EmbeddedIndex
     store: TaskStore
@@ -211,11 +223,15 @@ async def _parts(
 
     sweep = IndexSweep(index, database.documents, is_open)
     fetcher = GuardedFetcher(blobs, allow=settings.fetch_allow, max_bytes=settings.max_upload_bytes)
+    registry = Registry(database.workers, SystemClock())
+    await registry.refresh()
+    router = UserTaskRouter(registry, database.tasks, is_enabled=settings.remote_conversion_enabled)
     handlers = Handlers(
         blobs=blobs,
         fetcher=fetcher,
         documents=database.documents,
         ingestor=Ingestor(embedder, index, is_current=is_current),
+        route=router.route,
         keep_originals=settings.keep_originals,
         on_indexed=sweep.mark,
     )
@@ -230,6 +246,8 @@ async def _parts(
         fetcher=fetcher,
         handlers=handlers,
         sweep=sweep,
+        registry=registry,
+        router=router,
         keys=keys,
         is_index_current=is_current,
         is_index_whole=is_whole,
@@ -264,25 +282,43 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         database.tasks, parts.signals, run, worker=parts.worker, doors=_doors(settings, names)
     )
     manager = TaskManager(database.tasks, parts.signals, on_cancel=executor.check)
+    registry = parts.registry
+    uploads = PartialUploads(settings.data_dir / "partial", max_bytes=MAX_DOCUMENT_BYTES)
     poster = GuardedPoster(allow=settings.fetch_allow)
     webhooks = Webhooks(database.deliveries, database.tasks.get, poster, SystemClock())
     return System(
         settings=settings,
         worker_id=parts.worker.id,
         manager=manager,
-        intake=Intake(manager, database.documents, deadline_s=settings.task_deadline_s),
+        intake=Intake(manager, database.documents, parts.router.route, deadline_s=settings.task_deadline_s),
         library=Library(documents=database.documents, index=parts.index, blobs=parts.blobs, on_removed=executor.check),
         searcher=Searcher(parts.embedder, parts.index, database.documents, dense_enabled=parts.is_index_current),
         keys=parts.keys,
         webhooks=webhooks,
+        registry=registry,
+        router=parts.router,
+        gateway=_gateway(parts, registry),
+        partial_uploads=uploads,
         blobs=parts.blobs,
         index=parts.index,
         store=database.tasks,
         executor=executor,
-        supervisor=Supervisor(database.tasks, parts.worker, _chores(parts, webhooks)),
+        supervisor=Supervisor(database.tasks, parts.worker, _chores(parts, webhooks, registry, uploads)),
         loops=Loops(),
         check_url=parts.fetcher.check_url,
         notes=_notes(parts),
+    )
+
+
+def _gateway(parts: Parts, registry: Registry) -> Gateway:
+    """Users' machines may take conversions, and nothing else."""
+    return Gateway(
+        registry,
+        parts.database.tasks,
+        parts.signals,
+        SystemClock(),
+        offers=Offers(namespace=NAMESPACE, names=frozenset({CONVERT})),
+        decide=lambda failure, task, jitter: decide(failure, task, jitter=jitter),
     )
 
 
@@ -305,7 +341,7 @@ def _doors(settings: Settings, names: frozenset[str]) -> list[Door]:
     return [*heavy, door(names - {CONVERT}, INGESTS_AT_ONCE)]
 
 
-def _chores(parts: Parts, webhooks: Webhooks) -> list[Chore]:
+def _chores(parts: Parts, webhooks: Webhooks, registry: Registry, uploads: PartialUploads) -> list[Chore]:
     database, retention_s = parts.database, parts.settings.retention_days * DAY_S
 
     async def retire() -> int:
@@ -326,6 +362,8 @@ def _chores(parts: Parts, webhooks: Webhooks) -> list[Chore]:
         Chore(name="retire_tasks", every_s=CLEAN_S, act=retire),
         Chore(name="sweep_blobs", every_s=CLEAN_S, act=sweep_blobs),
         Chore(name="sweep_index", every_s=SWEEP_INDEX_S, act=parts.sweep.run, is_own=True),
+        Chore(name="read_workers", every_s=REFRESH_S, act=registry.refresh, is_own=True),
+        Chore(name="sweep_uploads", every_s=CLEAN_S, act=uploads.sweep, is_own=True),
         Chore(name="send_webhooks", every_s=SEND_S, act=webhooks.act, is_own=True),
         Chore(name="forget_deliveries", every_s=CLEAN_S, act=forget_deliveries, is_own=True),
         Chore(name="note_key_use", every_s=NOTE_USE_S, act=note_key_use, is_own=True),

@@ -302,3 +302,16 @@ class ReleaseAttempt(BaseModel):
 
     fence: int
     reason: Literal["drain", "preempted"] = "drain"
+
+
+class Released(BaseModel):
+    """The task is back in its lane."""
+
+    status: Literal["released"]
+
+
+class WorkerState(BaseModel):
+    """What a worker was told to do."""
+
+    worker_id: str
+    state: Literal["active", "paused", "draining"]

@@ -98,6 +98,9 @@ class Settings(BaseSettings):
     keep_originals: bool = Field(default=True, description="keep ingested originals beside their Markdown")
     min_free_bytes: int = Field(default=GIB // 2, ge=0, description="below this much free disk uploads are refused")
     task_deadline_s: float = Field(default=21_600.0, gt=0, description="everything of one task, from its first claim")
+    remote_conversion_enabled: bool = Field(
+        default=True, description="whether users' own machines may convert; false: all is done here"
+    )
     remote_timeout_audio: float = Field(default=3600.0, gt=0, description="seconds one audio conversion may run")
     remote_timeout_video: float = Field(default=3600.0, gt=0, description="seconds one video conversion may run")
     remote_timeout_document: float = Field(default=600.0, gt=0, description="seconds one document conversion may run")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from morag.domain.errors import Conflict, NotFound, TooLarge
-from morag.storage.partial import AT_ONCE, ChecksumDiffers, OffsetDiffers, PartialUploads, Piece
+from morag.control.ports import Piece
+from morag.domain.errors import ChecksumDiffers, Conflict, NotFound, OffsetDiffers, TooLarge
+from morag.storage.partial import AT_ONCE, PartialUploads
 
 OWNER = "0199-aa.1"
 

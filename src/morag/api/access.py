@@ -56,6 +56,8 @@ async def operator(request: Request) -> None:
 Submitter = Annotated[Caller, Depends(Allows(frozenset({Scope.SUBMIT})))]
 Administrator = Annotated[Caller, Depends(Allows(frozenset({Scope.ADMIN})))]
 SubmitterOrAdministrator = Annotated[Caller, Depends(Allows(frozenset({Scope.SUBMIT, Scope.ADMIN})))]
+Machine = Annotated[Caller, Depends(Allows(frozenset({Scope.WORKER})))]
+OwnerOrMachine = Annotated[Caller, Depends(Allows(frozenset({Scope.SUBMIT, Scope.WORKER})))]
 AnyCaller = Annotated[Caller, Depends(Allows(frozenset(Scope)))]
 OPEN = Depends(open_to_all)
 OPERATOR = Depends(operator)

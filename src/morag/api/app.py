@@ -10,7 +10,21 @@ from fastapi import FastAPI
 from morag.api import description, errors
 from morag.api.door import Door, Trace
 from morag.api.metrics import Measures
-from morag.api.routes import documents, health, ingest, keys, manual, metrics, process, search, status, tasks, webhooks
+from morag.api.routes import (
+    attempts,
+    documents,
+    health,
+    ingest,
+    keys,
+    manual,
+    metrics,
+    process,
+    search,
+    status,
+    tasks,
+    webhooks,
+    workers,
+)
 from morag.bootstrap import System
 from morag.settings import Settings
 from morag.worker.host import open_system
@@ -42,7 +56,21 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
     app.add_middleware(Door, bound_to=settings.host, allowed_hosts=settings.allowed_hosts)
     app.add_middleware(Trace, measures=app.state.measures)
     errors.install(app)
-    for resource in (process, ingest, status, documents, search, tasks, keys, webhooks, health, metrics, manual):
+    for resource in (
+        process,
+        ingest,
+        status,
+        documents,
+        search,
+        tasks,
+        keys,
+        webhooks,
+        workers,
+        attempts,
+        health,
+        metrics,
+        manual,
+    ):
         app.include_router(resource.router)
     app.openapi = partial(description.describe, app)
     return app

@@ -18,6 +18,7 @@ from morag.control.tasks.intake import IngestRequest, Request
 from morag.domain.content import ContentType, Source
 from morag.domain.errors import ConversionError, FetchRefused, InvalidRequest
 from morag.domain.json import Json, JsonObject
+from morag.domain.worker import Wish
 from morag.pipeline.conversion.detect import check_source_type, detect
 from morag.pipeline.conversion.registry import validate_options
 from morag.pipeline.ingestion.chunk import ChunkOptions
@@ -56,6 +57,7 @@ async def from_file(system: System, source: Source, fields: Conversion, key: str
         timeout_s=fields.remote_timeout,
         metadata=fields.metadata,
         webhook_url=fields.webhook_url,
+        wish=Wish(gpu=fields.gpu, remote=fields.remote, fallback_to_local=fields.fallback_to_local),
         idempotency_key=key,
     )
 
@@ -79,6 +81,7 @@ def from_url(
         timeout_s=fields.remote_timeout,
         metadata=fields.metadata,
         webhook_url=fields.webhook_url,
+        wish=Wish(gpu=fields.gpu, remote=fields.remote, fallback_to_local=fields.fallback_to_local),
         idempotency_key=key,
     )
 
@@ -125,13 +128,6 @@ def _object(name: str, text: str) -> JsonObject:
 
 def _refuse_unbuilt(fields: Conversion) -> None:
     """Say plainly what cannot be asked of this server, instead of doing something else."""
-    refusals = (
-        (fields.gpu, "gpu", "gpu_not_available", "Conversion on a GPU machine of yours is not available yet."),
-        (fields.remote, "remote", "remote_not_available", "Conversion on machines of yours is not available yet."),
-    )
-    for value, name, code, message in refusals:
-        if value:
-            raise InvalidRequest(message, code=code, hint=f"Leave {name} out.", field=name)
     if fields.use_docling:
         raise InvalidRequest(
             "Docling is not installed here.",

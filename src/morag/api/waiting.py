@@ -40,7 +40,7 @@ async def ended_or_late(
     """
     waits = [asyncio.create_task(manager.wait(task.user_id, task.id, timeout_s=timeout_s)) for task in tasks]
     ended = asyncio.gather(*waits)
-    gone, refused = asyncio.create_task(_gone(request)), asyncio.create_task(_refused(request))
+    gone, refused = asyncio.create_task(hung_up(request)), asyncio.create_task(_refused(request))
     try:
         await asyncio.wait([ended, gone, refused], return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
@@ -57,7 +57,7 @@ async def ended_or_late(
     raise reason
 
 
-async def _gone(request: Request) -> None:
+async def hung_up(request: Request) -> None:
     """Return when the client has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -389,3 +389,16 @@ class WorkerStore(Protocol):
     async def remove(self, worker_id: str) -> bool:
         """Forget it: it left. Whether there was one."""
         ...
+
+
+CHECKSUMS = ("sha256", "sha1")
+"""What a piece of an upload may be checked by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """What one request adds to an upload."""
+
+    offset: int
+    checksum: tuple[str, bytes] | None = None
+    """Algorithm and digest of its bytes."""

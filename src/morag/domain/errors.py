@@ -2,10 +2,12 @@
 
     MoragError
     ├── InvalidRequest          what is asked cannot be
+    │   └── ChecksumDiffers     a piece of an upload was damaged on the way
     ├── NotFound                no such thing, or not yours
     ├── Conflict
     │   ├── IdempotencyConflict the key was used with another body
-    │   └── DocumentExists      the id is taken
+    │   ├── DocumentExists      the id is taken
+    │   └── OffsetDiffers       a piece of an upload does not begin where the upload ends
     ├── TooLarge
     ├── LimitReached            a limit of this user; it passes
     ├── ConversionError         the input cannot become Markdown
@@ -70,6 +72,22 @@ class DocumentExists(Conflict):
     """The document id is taken, by a visible document or by an ingest under way."""
 
     default_code = "document_exists"
+
+
+class OffsetDiffers(Conflict):
+    """The piece does not begin where the upload ends; `offset` is where it does."""
+
+    default_code = "offset_differs"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"The upload is {offset} bytes long.", hint="Go on from there.")
+        self.offset = offset
+
+
+class ChecksumDiffers(InvalidRequest):
+    """The bytes of a piece are not those that were sent; they were dropped."""
+
+    default_code = "checksum_differs"
 
 
 class TooLarge(MoragError):

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from morag.domain.content import ContentType
-from morag.domain.json import JsonObject
+from morag.domain.json import Json, JsonObject
 
 WorkerKind = Literal["remote_gpu", "remote_cpu"]
 
@@ -37,6 +37,32 @@ class Readiness(StrEnum):
     """By its owner, until resumed: what runs goes on."""
     DRAINING = "draining"
     """Finishes what runs and leaves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Where a user wants a conversion done."""
+
+    gpu: bool = False
+    """On their GPU machine."""
+    remote: bool = False
+    """On any machine of theirs, one with a GPU first."""
+    fallback_to_local: bool = True
+    """Whether the server may do it if none of theirs can."""
+
+    def as_json(self) -> JsonObject:
+        """As a task's arguments carry it."""
+        return {"gpu": self.gpu, "remote": self.remote, "fallback_to_local": self.fallback_to_local}
+
+    @classmethod
+    def of(cls, value: Json) -> "Wish":
+        """From a task's arguments; what is not there is not wished."""
+        told = value if isinstance(value, dict) else {}
+        return cls(
+            gpu=told.get("gpu") is True,
+            remote=told.get("remote") is True,
+            fallback_to_local=told.get("fallback_to_local") is not False,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

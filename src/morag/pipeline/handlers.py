@@ -22,7 +22,8 @@ from morag.domain.content import (
 )
 from morag.domain.failure import AttemptFailed, Failure, FailureType
 from morag.domain.json import Json, JsonObject
-from morag.domain.task import ChildResult, Completed, Lease, NewTask, Parked, Task, TaskState
+from morag.domain.task import ChildResult, Completed, Lease, NewTask, Parked, Routing, Task, TaskState
+from morag.domain.worker import Wish
 from morag.pipeline.conversion.detect import check_source_type, detect
 from morag.pipeline.conversion.result import unpack
 from morag.pipeline.ingestion.chunk import ChunkOptions
@@ -30,6 +31,8 @@ from morag.pipeline.ingestion.ingestor import Ingestor
 from morag.pipeline.ports import BlobStore, DocumentStore, Fetcher, ReportProgress
 from morag.protocol import encode_document
 
+Route = Callable[[str, Wish, ContentType], Routing]
+"""The lane for a user's conversion."""
 Handler = Callable[[Lease, ReportProgress], Awaitable[Completed | Parked]]
 
 CONVERT = "convert"
@@ -50,6 +53,7 @@ class Handlers:
     fetcher: Fetcher
     documents: DocumentStore
     ingestor: Ingestor
+    route: Route
     keep_originals: bool
     on_indexed: Callable[[], None]
     """Called when points were written, so that those of older generations get swept."""
@@ -82,9 +86,9 @@ class Handlers:
         report(0.02, "initializing", "")
         source, url, wanted = (task.args.get(key) for key in ("source", "url", "content_type"))
         if isinstance(source, dict):
-            return Parked(children=(_conversion(task, task.args, (source_of(source).sha256,)),))
+            return Parked(children=(self._conversion(task, task.args, (source_of(source).sha256,)),))
         if wanted == ContentType.YOUTUBE:
-            return Parked(children=(_conversion(task, task.args, ()),))
+            return Parked(children=(self._conversion(task, task.args, ()),))
         fetched = await self.fetcher.fetch(str(url), _within(report, 0.0, _FETCHED))
         path = self.blobs.path(fetched.sha256)
         detected = await asyncio.to_thread(detect, path, filename=fetched.filename, media_type=fetched.media_type)
@@ -96,7 +100,25 @@ class Handlers:
             "content_type": detected.content_type.value,
             "media_type": detected.media_type,
         }
-        return Parked(children=(_conversion(task, args, (fetched.sha256,)),))
+        return Parked(children=(self._conversion(task, args, (fetched.sha256,)),))
+
+    def _conversion(self, task: Task, args: JsonObject, blobs: tuple[str, ...]) -> NewTask:
+        """The child that converts, in the lane of the user's wish."""
+        passed: JsonObject = {key: args.get(key) for key in ("source", "url", "content_type", "media_type")}
+        wish = Wish.of(task.args.get("wish"))
+        return NewTask(
+            id=str(uuid_utils.uuid7()),
+            namespace=task.namespace,
+            name=CONVERT,
+            user_id=task.user_id,
+            args={**passed, "wish": wish.as_json()},
+            options=task.options,
+            routing=self.route(task.user_id, wish, ContentType(str(args["content_type"]))),
+            priority=task.priority,
+            timeout_s=task.timeout_s,
+            step=CONVERT,
+            blobs=blobs,
+        )
 
     async def _recognised(self, task: Task, source: Source | None) -> StoredDocument | None:
         if task.args.get("document_id") or source is None:
@@ -164,23 +186,6 @@ def _check(child: ChildResult) -> None:
             message=f"The conversion ended as {child.state}.",
             is_final=True,
         )
-    )
-
-
-def _conversion(task: Task, args: JsonObject, blobs: tuple[str, ...]) -> NewTask:
-    passed: JsonObject = {key: args.get(key) for key in ("source", "url", "content_type", "media_type")}
-    return NewTask(
-        id=str(uuid_utils.uuid7()),
-        namespace=task.namespace,
-        name=CONVERT,
-        user_id=task.user_id,
-        args=passed,
-        options=task.options,
-        routing=task.routing,
-        priority=task.priority,
-        timeout_s=task.timeout_s,
-        step=CONVERT,
-        blobs=blobs,
     )
 
 

@@ -12,45 +12,19 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from morag.domain.errors import Conflict, InvalidRequest, NotFound
+from morag.control.ports import Piece
+from morag.domain.errors import ChecksumDiffers, Conflict, NotFound, OffsetDiffers
 from morag.storage.incoming import disk_full_told
 from morag.storage.sizes import too_large
 
 BLOCK_BYTES = 1024**2
 AT_ONCE = 4
 """Unfinished uploads of one owner at most."""
-ALGORITHMS = ("sha256", "sha1")
 
 _OWNER = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _ID = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
-    """What one request brings."""
-
-    offset: int
-    checksum: tuple[str, bytes] | None = None
-    """Algorithm and digest of its bytes."""
-
-
-class OffsetDiffers(Conflict):
-    """The piece does not begin where the upload ends; `offset` is where it does."""
-
-    default_code = "offset_differs"
-
-    def __init__(self, offset: int) -> None:
-        super().__init__(f"The upload is {offset} bytes long.", hint="Go on from there.")
-        self.offset = offset
-
-
-class ChecksumDiffers(InvalidRequest):
-    """The bytes of a piece are not those that were sent; they were dropped."""
-
-    default_code = "checksum_differs"
 
 
 class PartialUploads:

@@ -69,11 +69,11 @@ class Conversion(BaseModel):
     source_type: ContentType | None = Field(
         default=None, description="What it is; detected if absent, and checked against the detection if given."
     )
-    gpu: bool = Field(default=False, description="Run on your GPU machine. Not available yet: true is refused.")
+    gpu: bool = Field(default=False, description="Convert on your GPU machine, if one is there.")
     remote: bool = Field(
         default=False,
         validation_alias=AliasChoices("remote", "use_remote"),
-        description="Run on your own machines; `use_remote` means the same. Not available yet: true is refused.",
+        description="Convert on a machine of yours, one with a GPU first; `use_remote` means the same.",
     )
     allow_degraded: bool = Field(default=True, description="Whether a simpler conversion is better than none.")
     remote_timeout: Annotated[float, AfterValidator(_finite)] | None = Field(

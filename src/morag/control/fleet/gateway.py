@@ -9,7 +9,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from morag.control.fleet.registry import WORKER_PREFIX, Registry, lanes_of
+from morag.control.fleet.registry import WORKER_PREFIX, Registry
 from morag.control.ports import Clock, Signals, TaskStore
 from morag.domain.errors import Conflict, InvalidRequest, NotFound
 from morag.domain.failure import Decision, Failure
@@ -24,7 +24,7 @@ ELSEWHERE = "remote"
 
 Decide = Callable[[Failure, Task, float], Outcome]
 """What becomes of a task after a failure; the last argument, 0 to 1, spreads retries."""
-Check = Callable[[], Awaitable[None]]
+Check = Callable[[], Awaitable[object]]
 """Raises if whoever asked is no longer allowed to: asked again before every grant."""
 
 
@@ -77,7 +77,7 @@ class Gateway:
                 f"This worker registered {worker.machine.slots} slots.", hint="Register it with more.", field="slots"
             )
         until = self._clock.monotonic() + asked.wait_s
-        lanes = list(worker.machine.lanes) or lanes_of(user_id, worker.machine.kind)
+        lanes = worker.machine.lanes
         with self._signals.hear_lanes(lanes) as bell:
             while True:
                 await check()
@@ -109,6 +109,13 @@ class Gateway:
         )
         answers = iter(renewed)
         return heard, [next(answers) if task else Answer.LOST for task in own]
+
+    async def leave(self, user_id: str, worker_id: str) -> None:
+        """Forget a worker that leaves; what it still holds goes back to its lane, uncharged. Raises NotFound."""
+        worker = await self._registry.known(user_id, worker_id)
+        for task_id, fence in await self._store.held(claimer_id(worker.id, worker.generation)):
+            await self._store.release(task_id, fence, reason="worker_left")
+        await self._registry.leave(user_id, worker_id)
 
     async def attempt(self, user_id: str, attempt_id: str) -> tuple[Task, int]:
         """The user's task behind an attempt, and the attempt's fence. Raises NotFound."""

@@ -4,6 +4,7 @@ Routing asks it on every submit, so nothing here that only looks waits for anyth
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from uuid import uuid4
 
 from morag.control.ports import Clock, WorkerStore
@@ -41,7 +42,8 @@ class Registry:
             raise InvalidRequest(
                 f"{min(foreign)} is no lane for this worker.", hint=f"It may serve {', '.join(own)}.", field="lanes"
             )
-        worker = await self._store.register(user_id, machine, fresh_id=WORKER_PREFIX + uuid4().hex[:16])
+        served = replace(machine, lanes=tuple(machine.lanes) or tuple(own))
+        worker = await self._store.register(user_id, served, fresh_id=WORKER_PREFIX + uuid4().hex[:16])
         self._workers[worker.id] = worker
         return worker
 

@@ -9,7 +9,7 @@ The same content again (same user, bytes and options) is recognised here and com
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import uuid_utils
@@ -19,7 +19,8 @@ from morag.control.tasks.manager import TaskManager
 from morag.domain.content import ContentType, Source, StoredDocument, ingest_result
 from morag.domain.identity import LOCAL_LANE
 from morag.domain.json import Json, JsonObject
-from morag.domain.task import Budget, NewTask, Priority, Reservation, Task
+from morag.domain.task import Budget, NewTask, Priority, Reservation, Routing, Task
+from morag.domain.worker import Wish
 
 NAMESPACE = "morag"
 """Namespace of the server's own tasks."""
@@ -40,6 +41,7 @@ class Request:
     metadata: JsonObject = field(default_factory=dict)
     webhook_url: str | None = None
     """Who is told when the task has ended; checked like any URL."""
+    wish: Wish = field(default_factory=Wish)
     idempotency_key: str | None = None
 
 
@@ -55,6 +57,10 @@ class IngestRequest:
     batch_id: str | None = None
 
 
+Route = Callable[[str, Wish, ContentType], Routing]
+"""The lane for a user's conversion."""
+
+
 def new_id() -> str:
     """A fresh UUIDv7, so that ids sort by time."""
     return str(uuid_utils.uuid7())
@@ -68,8 +74,9 @@ def digest(value: Json) -> str:
 class Intake:
     """Turns checked requests into submitted tasks."""
 
-    def __init__(self, manager: TaskManager, documents: DocumentStore, *, deadline_s: float) -> None:
-        """Submit through `manager`; look up what is already stored in `documents`."""
+    def __init__(self, manager: TaskManager, documents: DocumentStore, route: Route, *, deadline_s: float) -> None:
+        """Submit through `manager`, conversions to the lanes of `route`; look up what is stored in `documents`."""
+        self._route = route
         self._manager = manager
         self._documents = documents
         self._budget = Budget(deadline_s=deadline_s)
@@ -83,13 +90,17 @@ class Intake:
         return await self._manager.submit([await self._ingest_task(request, user_id) for request in requests])
 
     def _process_task(self, request: Request, user_id: str) -> NewTask:
+        is_conversion = request.source is not None or request.content_type is ContentType.YOUTUBE
         return NewTask(
             id=new_id(),
             namespace=NAMESPACE,
-            name="convert" if request.source or request.content_type is ContentType.YOUTUBE else "process",
+            name="convert" if is_conversion else "process",
             user_id=user_id,
             args=_args(request),
             options=request.options,
+            routing=self._route(user_id, request.wish, request.content_type)
+            if is_conversion and request.content_type
+            else Routing(),
             timeout_s=request.timeout_s,
             budget=self._budget,
             blobs=(request.source.sha256,) if request.source else (),
@@ -157,4 +168,5 @@ def _args(request: Request) -> JsonObject:
         "content_type": request.content_type.value if request.content_type else None,
         "media_type": request.media_type,
         "metadata": request.metadata,
+        "wish": request.wish.as_json(),
     }
