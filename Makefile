@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo serve test check format bench chaos lock clean
+.PHONY: help setup demo serve speaking test check format bench chaos nightly lock clean
 
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: setup ## ingest one real file of every kind, show the Markdown, ask five q
 serve: setup ## start the server on http://127.0.0.1:8000
 	@$(BIN)/morag serve
 
+speaking: setup ## say a sentence, see which words were heard: http://127.0.0.1:8010
+	@$(BIN)/python examples/speaking_practice/app.py
+
 test: setup ## run all the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
@@ -55,6 +58,10 @@ bench: setup ## measure against peers (prints figures; nothing passes or fails)
 
 chaos: setup ## kill what can be killed, for long, and count what was lost
 	@for script in chaos/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+nightly: setup ## drive each task store through a million transitions against the model
+	@$(BIN)/python chaos/state_machine.py --steps 1000000 --store memory --store sqlite
+	@$(BIN)/python chaos/state_machine.py --store postgres --minutes 60
 
 clean: ## remove the virtual environment and caches
 	@rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache .hypothesis
