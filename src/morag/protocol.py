@@ -5,9 +5,19 @@ rests in that form in the blob store. Server and workers speak version PROTOCOL 
 a side does not know are passed over.
 """
 
+import json
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    JsonValue,
+    TypeAdapter,
+    ValidationError,
+)
 
 from morag.domain.content import ContentType, Document, Place, Segment
 from morag.domain.errors import ConversionError
@@ -16,8 +26,22 @@ MAX_DOCUMENT_BYTES = 256 * 1024**2
 """Largest converted document taken, as JSON: about 250 million characters of Markdown."""
 
 
+def _storable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """An object that any JSON reader takes back. Raises ValueError for NaN, an infinity, or half a character."""
+    try:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        raise ValueError("must hold valid text and finite numbers") from None
+    return value
+
+
+JsonFields = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
+
+
 class SegmentMessage(BaseModel):
     """A segment with its place, flat; what does not apply is left out."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     text_start: int = Field(ge=0)
     text_end: int = Field(ge=0)
@@ -60,7 +84,7 @@ class DocumentMessage(BaseModel):
     content_type: ContentType
     media_type: str = Field(max_length=255)
     title: str | None = None
-    metadata: dict[str, JsonValue]
+    metadata: JsonFields
     segments: list[SegmentMessage]
 
 
@@ -166,9 +190,9 @@ class RegisterWorker(BaseModel):
     type: Literal["remote_gpu", "remote_cpu"]
     lanes: list[Identifier] = Field(default=[], max_length=8, description="Of its owner; all it may serve if empty.")
     content_types: list[ContentType] = Field(min_length=1, max_length=len(ContentType))
-    capabilities: dict[str, JsonValue] = {}
+    capabilities: JsonFields = {}
     slots: int = Field(default=1, ge=1, le=64)
-    hardware: dict[str, JsonValue] = {}
+    hardware: JsonFields = {}
 
 
 class Registered(BaseModel):
@@ -237,7 +261,7 @@ class Heartbeat(BaseModel):
     seq: int = Field(ge=0)
     generation: int = 0
     state: Literal["active", "draining"] = "active"
-    load: dict[str, JsonValue] = {}
+    load: JsonFields = {}
     leases: list[HeldMessage] = Field(default=[], max_length=256)
 
 
@@ -267,7 +291,7 @@ class CompleteAttempt(BaseModel):
     result: DocumentMessage | None = None
     upload_id: Identifier | None = None
     sha256: Sha256
-    timings: dict[str, float] = {}
+    timings: dict[str, FiniteFloat] = {}
 
 
 class Committed(BaseModel):
@@ -287,7 +311,7 @@ class FailAttempt(BaseModel):
     signature: Annotated[str | None, Field(max_length=200)] = None
     stage: Annotated[str | None, Field(max_length=100)] = None
     is_final: bool = False
-    resources: dict[str, JsonValue] = {}
+    resources: JsonFields = {}
 
 
 class FailureDecided(BaseModel):

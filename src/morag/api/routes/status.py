@@ -18,6 +18,17 @@ router = APIRouter(prefix="/api/v1/status", tags=["status"])
 
 EMPTY = LaneLoad(length=0, running=0, oldest_wait_s=None)
 
+_LINE = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "For `Last-Event-ID`."},
+        "event": {"type": "string"},
+        "data": {"type": "string", "contentMediaType": "application/json", "description": "A line of `/history`."},
+        "retry": {"type": "integer", "description": "Milliseconds to wait before coming back."},
+    },
+}
+"""A server-sent event as it is described."""
+
 
 @router.get("", include_in_schema=False)
 @router.get("/")
@@ -67,7 +78,7 @@ async def task_history(task_id: str, caller: Submitter, system: CurrentSystem) -
 @router.get(
     "/{task_id}/events",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The log."}},
+    responses={200: {"content": {"text/event-stream": {"itemSchema": _LINE}}, "description": "The log."}},
 )
 async def task_events(
     request: Request,
