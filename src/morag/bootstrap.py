@@ -145,6 +145,7 @@ async def opened(settings: Settings) -> AsyncGenerator[Parts]:
         try:
             worker = this_worker("local")
             freed = await database.tasks.reclaim(keep=worker)
+            await database.tasks.set_limits(None, settings.everybody)
             log.info("data_folder_opened", tasks_taken_up_again=freed)
             async with _keys(settings, database) as keys:
                 parts = await _parts(settings, folder, database, signals, worker, keys)
@@ -156,6 +157,26 @@ async def opened(settings: Settings) -> AsyncGenerator[Parts]:
             await database.close()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """What is known of users: their keys, and what they may use and do use."""
+
+    keys: APIKeyService
+    tasks: TaskStore
+
+
+@asynccontextmanager
+async def opened_users(settings: Settings) -> AsyncGenerator[Users]:
+    """Keys and limits, also while a server runs on the same store. Raises StartupError."""
+    prepare(settings.data_dir)
+    database = await open_database(settings.data_dir / DATABASE, clock=SystemClock(), signals=LocalSignals())
+    try:
+        async with _keys(settings, database) as keys:
+            yield Users(keys=keys, tasks=database.tasks)
+    finally:
+        await database.close()
+
+
 @asynccontextmanager
 async def opened_keys(settings: Settings) -> AsyncGenerator[APIKeyService]:
     """The keys alone, also while a server runs on the same store. Raises StartupError."""
@@ -163,13 +184,8 @@ async def opened_keys(settings: Settings) -> AsyncGenerator[APIKeyService]:
         async with key_authority(_redis_url(settings)) as store:
             yield APIKeyService(store, SystemClock())
         return
-    prepare(settings.data_dir)
-    database = await open_database(settings.data_dir / DATABASE, clock=SystemClock(), signals=LocalSignals())
-    try:
-        async with _keys(settings, database) as keys:
-            yield keys
-    finally:
-        await database.close()
+    async with opened_users(settings) as users:
+        yield users.keys
 
 
 @asynccontextmanager

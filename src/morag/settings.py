@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from morag.domain.content import ContentType
 from morag.domain.errors import StartupError
+from morag.domain.limits import MOST, Limits
 
 GIB = 1024**3
 UNUSED = (
@@ -86,6 +87,24 @@ class Settings(BaseSettings):
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Host names the server answers to, comma-separated"
     )
+    tls_cert: Path | None = Field(
+        default=None, description="certificate chain to serve HTTPS with, a PEM file; needs MORAG_TLS_KEY"
+    )
+    tls_key: Path | None = Field(default=None, description="its private key, a PEM file without a password")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="addresses or networks of proxies whose X-Forwarded-For, -Proto and -Host are believed, "
+        "comma-separated",
+    )
+    user_requests_per_minute: int | None = Field(
+        default=None, ge=0, le=MOST, description="requests each user may make a minute; unset: any number"
+    )
+    user_running: int | None = Field(default=None, ge=0, le=MOST, description="tasks of each user that may run at once")
+    user_queued: int | None = Field(
+        default=None, ge=0, le=MOST, description="tasks of each user that may stand in line"
+    )
+    user_stored_bytes: int | None = Field(default=None, ge=0, le=MOST, description="bytes each user may store")
+    user_upload_bytes: int | None = Field(default=None, ge=0, le=MOST, description="largest file each user may send")
     workers: int = Field(default_factory=_cores, ge=0, le=256, description="conversions at once; 0: none here")
     max_upload_bytes: int = Field(default=2 * GIB, ge=1, description="largest file taken")
     child_memory_bytes: int = Field(default=4 * GIB, ge=64 * 1024**2, description="memory one conversion may use")
@@ -109,7 +128,7 @@ class Settings(BaseSettings):
     remote_timeout_youtube: float = Field(default=1800.0, gt=0, description="seconds one YouTube conversion may run")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="least level logged")
 
-    @field_validator("allowed_hosts", "fetch_allow", mode="before")
+    @field_validator("allowed_hosts", "fetch_allow", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(_parts(value)) if isinstance(value, str) else value
@@ -128,10 +147,29 @@ class Settings(BaseSettings):
             raise ValueError("name hosts only, such as example.org or 10.1.2.3: no scheme, port, path or wildcard")
         return names
 
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(str(ip_network(each, strict=False)) for each in value)
+        except ValueError:
+            raise ValueError("name addresses or networks, such as 127.0.0.1 or 10.0.0.0/8") from None
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _shout(cls, value: object) -> object:
         return value.upper() if isinstance(value, str) else value
+
+    @property
+    def everybody(self) -> Limits:
+        """What each user may use who has no limits of their own."""
+        return Limits(
+            requests_per_minute=self.user_requests_per_minute,
+            running=self.user_running,
+            queued=self.user_queued,
+            stored_bytes=self.user_stored_bytes,
+            upload_bytes=self.user_upload_bytes,
+        )
 
     def timeout_s(self, content_type: ContentType) -> float:
         """Running time of one conversion, seconds."""

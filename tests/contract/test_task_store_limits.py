@@ -55,6 +55,22 @@ async def test_limits_set_again_replace_those_before(world: World) -> None:
     assert await world.tasks.limits("ada") == Limits(stored_bytes=3)
 
 
+async def test_all_limits_are_kept(world: World) -> None:
+    limits = Limits(weight=2.5, running=1, queued=2, stored_bytes=3, upload_bytes=4, requests_per_minute=5)
+    await world.tasks.set_limits("ada", limits)
+    assert await world.tasks.limits("ada") == limits
+
+
+async def test_users_are_known_by_limits_tasks_and_documents(world: World) -> None:
+    assert await world.tasks.users() == []
+    await cap(world, None, queued=7)
+    await cap(world, "cora")
+    await world.submit("bob")
+    lease = await world.running()
+    await world.complete(lease, publication=world.publication())
+    assert await world.tasks.users() == ["ada", "bob", "cora"]
+
+
 @pytest.mark.parametrize(
     ("limits", "field"),
     [
@@ -66,6 +82,8 @@ async def test_limits_set_again_replace_those_before(world: World) -> None:
         (Limits(running=-1), "running"),
         (Limits(queued=-1), "queued"),
         (Limits(stored_bytes=2**70), "stored_bytes"),
+        (Limits(upload_bytes=-1), "upload_bytes"),
+        (Limits(requests_per_minute=-1), "requests_per_minute"),
     ],
 )
 async def test_limits_that_cannot_be_are_refused(world: World, limits: Limits, field: str) -> None:

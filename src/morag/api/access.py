@@ -24,7 +24,10 @@ CHALLENGE = {"WWW-Authenticate": 'Bearer realm="morag"'}
 _ANYBODY = Caller(user_id=ANONYMOUS, scopes=frozenset({Scope.SUBMIT}))
 _SCHEMES = frozenset({"bearer", "apikey"})
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9a-f:.]+)\]|(?P<name>[^\[\]:/@\s]+?)\.?)(?::\d{1,5})?")
-_FORWARDED = ("forwarded", "x-forwarded-")
+_FORWARDED = ("forwarded", "x-forwarded-", "x-real-ip", "via")
+"""How the headers begin by which proxies give themselves away."""
+_OLD_HTTP = "1.0"
+"""What browsers and programs speak no more, and a reverse proxy that says nothing of itself may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +105,14 @@ def comes_from_here(request: Request) -> bool:
     """Whether nobody but this machine can be behind the request: no other address, no proxy, no foreign name."""
     server = request.scope.get("server")
     addresses = (server[0] if server else "", request.client.host if request.client else "")
-    is_forwarded = any(name.startswith(_FORWARDED) for name in request.headers)
-    return all(map(is_loopback, addresses)) and not is_forwarded and host_name(request) in LOOPBACK_HOSTS
+    return all(map(is_loopback, addresses)) and not _is_forwarded(request) and host_name(request) in LOOPBACK_HOSTS
+
+
+def _is_forwarded(request: Request) -> bool:
+    """Whether the request came through a proxy, trusted or not."""
+    if getattr(request.state, "is_forwarded", False) or request.scope.get("http_version") == _OLD_HTTP:
+        return True
+    return any(name.startswith(_FORWARDED) for name in request.headers)
 
 
 def is_loopback(host: str) -> bool:

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from morag.api import description, errors
 from morag.api.door import Door, Trace
 from morag.api.metrics import Measures
+from morag.api.rates import Rates
 from morag.api.routes import (
     attempts,
     documents,
@@ -53,7 +54,13 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
     )
     app.state.settings = settings
     app.state.measures = Measures()
-    app.add_middleware(Door, bound_to=settings.host, allowed_hosts=settings.allowed_hosts)
+    app.state.rates = Rates()
+    app.add_middleware(
+        Door,
+        bound_to=settings.host,
+        allowed_hosts=settings.allowed_hosts,
+        trusted_proxies=settings.trusted_proxies,
+    )
     app.add_middleware(Trace, measures=app.state.measures)
     errors.install(app)
     for resource in (

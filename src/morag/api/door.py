@@ -1,13 +1,15 @@
 """The door: what every request passes before a route sees it. Pure ASGI, so that streams stay streams.
 
 Trace: an id for the request, bound to the log and returned; the last catch for bugs.
-Door:  whether the request is meant for this server (Host), comes from a page that may send it (Origin), and who asks.
+Door:  whether the request is meant for this server (Host), comes from a page that may send it (Origin), who asks, and
+       whether they ask too often. A trusted proxy's word is taken first, so that all this is asked of its client.
 """
 
 import re
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from time import perf_counter
+from typing import cast
 from urllib.parse import urlsplit
 
 import structlog
@@ -17,7 +19,10 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from morag.api import access, errors
+from morag.api.dependencies import limits_of
 from morag.api.metrics import Measures
+from morag.api.proxies import Proxies
+from morag.api.rates import Rates
 from morag.domain.errors import MoragError
 from morag.telemetry import log
 
@@ -29,6 +34,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS = ("/docs", "/openapi.json", "/metrics")  # metrics look for themselves who asks
+_NOTHING: Mapping[str, str] = {}
+_UPLOADS = re.compile(r"/process/file|/api/v1/ingest/file|/api/v1/uploads/?|/api/v1/attempts/[^/]+/uploads/[^/]+")
+"""Where files come in, streamed and bounded by the routes themselves."""
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -72,9 +80,12 @@ class Trace:
 class Door:
     """Lets in what is meant for this server and comes from somebody; everything else is told why not."""
 
-    def __init__(self, app: ASGIApp, *, bound_to: str, allowed_hosts: Collection[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, bound_to: str, allowed_hosts: Collection[str], trusted_proxies: tuple[str, ...] = ()
+    ) -> None:
         """Answer to `allowed_hosts`; if none are named, to any, or to this machine only where bound to it."""
         self._app = app
+        self._proxies = Proxies(trusted_proxies)
         self._hosts = frozenset(host.lower() for host in allowed_hosts) or (
             access.LOOPBACK_HOSTS if access.is_loopback(bound_to) else None
         )
@@ -84,25 +95,49 @@ class Door:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = Request(scope)
+        self._proxies.unfold(scope)
+        request, standing = Request(scope), _NOTHING
         try:
             self._check_host(request)
             _check_origin(request)
             if not is_open(scope["path"]):
-                await access.caller(request)
+                standing = await _count(request)
         except HTTPException as refused:
             await errors.answer_http(scope, refused)(scope, receive, send)
             return
         except MoragError as error:  # nobody can tell now whose key it is
             await errors.answer_error(scope, error)(scope, receive, send)
             return
-        await self._app(scope, _bounded(request, receive), send)
+        await self._app(scope, _bounded(request, receive), _telling(send, standing))
 
     def _check_host(self, request: Request) -> None:
         if self._hosts is not None and access.host_name(request) not in self._hosts:
             raise HTTPException(
                 421, "This server does not answer to that Host name; MORAG_ALLOWED_HOSTS lists those it does."
             )
+
+
+async def _count(request: Request) -> Mapping[str, str]:
+    """Who asks, and how they stand with their limit. Raises HTTPException 401, LimitReached, Unavailable."""
+    asking = await access.caller(request)
+    peer = request.client.host if request.client else ""
+    rates = cast("Rates", request.app.state.rates)
+    return rates.take(asking, peer, await limits_of(request, asking.user_id))
+
+
+def _telling(send: Send, headers: Mapping[str, str]) -> Send:
+    """Add the headers to the answer, beside those of the same name."""
+    if not headers:
+        return send
+
+    async def send_telling(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            answered = MutableHeaders(scope=message)
+            for name, value in headers.items():
+                answered.append(name, value)
+        await send(message)
+
+    return send_telling
 
 
 def _method(scope: Scope) -> str:
@@ -152,7 +187,7 @@ def _is_same(origin: str, host: str) -> bool:
 
 def _bounded(request: Request, receive: Receive) -> Receive:
     """A body that is not an upload may be no longer than MAX_BODY_BYTES, whatever its Content-Length says."""
-    if request.headers.get("content-type", "").lower().startswith("multipart/"):
+    if _UPLOADS.fullmatch(request.scope["path"]):
         return receive
     received = 0
 
@@ -161,7 +196,9 @@ def _bounded(request: Request, receive: Receive) -> Receive:
         message = await receive()
         received += len(message.get("body", b""))
         if received > MAX_BODY_BYTES:
-            raise HTTPException(413, f"A request may be {MAX_BODY_BYTES} bytes long; send files as multipart uploads.")
+            raise HTTPException(
+                413, f"A request may be {MAX_BODY_BYTES} bytes long; send files to POST /api/v1/uploads."
+            )
         return message
 
     return receive_bounded

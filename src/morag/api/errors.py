@@ -158,10 +158,16 @@ def answer_error(scope: Scope, error: MoragError) -> Response:
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("unexpected_error", code=error.code, exc_info=error)
-    wait = {"Retry-After": str(math.ceil(error.retry_after_s))} if isinstance(error, LimitReached) else None
+    wait = _wait(error) if isinstance(error, LimitReached) else None
     return problem(
         scope, status=status, code=error.code, detail=error.message, hint=error.hint, errors=errors, headers=wait
     )
+
+
+def _wait(error: LimitReached) -> dict[str, str]:
+    """When to ask again; and that until then nothing is left of that limit."""
+    wait_s = math.ceil(error.retry_after_s)
+    return {"Retry-After": str(wait_s), "RateLimit": f'"{error.code}";r=0;t={wait_s}'}
 
 
 def answer_bug(scope: Scope) -> Response:

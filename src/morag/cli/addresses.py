@@ -13,20 +13,21 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def url_of(host: str, port: int) -> str:
+def url_of(host: str, port: int, *, scheme: str = "http") -> str:
     """Where a person on this machine finds a server that listens there."""
     try:
         named = "localhost" if ipaddress.ip_address(host).is_unspecified else host
     except ValueError:
         named = host
-    return f"http://[{named}]:{port}" if ":" in named else f"http://{named}:{port}"
+    return f"{scheme}://[{named}]:{port}" if ":" in named else f"{scheme}://{named}:{port}"
 
 
-def exposure(host: str, *, allow_anonymous: bool | None) -> list[str]:
+def exposure(host: str, *, allow_anonymous: bool | None, is_encrypted: bool = False) -> list[str]:
     """What listening on the address means for who can do what; nothing to say of this machine's own."""
     if is_loopback(host):
         return []
-    lines = [f"Listening on {host}: other machines can reach this server, and nothing on the way is encrypted."]
+    way = "by HTTPS" if is_encrypted else "and nothing on the way is encrypted"
+    lines = [f"Listening on {host}: other machines can reach this server, {way}."]
     if allow_anonymous:
         told = "whoever reaches it may ingest, read and delete the anonymous user's documents."
         return [*lines, f"MORAG_ALLOW_ANONYMOUS=true: {told}"]

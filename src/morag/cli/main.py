@@ -36,6 +36,13 @@ keys_app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 
+users_app = typer.Typer(
+    help="Who uses how much, and who may; alone: the list. Acts on the store itself: no server is needed.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(users_app, name="users")
+
 
 class Mode(StrEnum):
     """How a search ranks."""
@@ -55,6 +62,8 @@ Metadata = Annotated[
     typer.Option(metavar="NAME=VALUE", help="Repeatable; true, false and plain numbers are taken as such."),
 ]
 KeyId = Annotated[str, typer.Argument(help="The part of the key between the underscores.", show_default=False)]
+User = Annotated[str, typer.Argument(show_default=False)]
+Cap = Annotated[str | None, typer.Option(metavar="N|none", show_default=False)]
 Words = Annotated[list[str], typer.Argument(metavar="FILE|URL", show_default=False)]
 
 
@@ -271,6 +280,52 @@ def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     from morag.cli import keys  # noqa: PLC0415 - brings the database
 
     raise typer.Exit(keys.rotate(key_id, as_json=as_json))
+
+
+@users_app.callback()
+def list_users(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """Tell of each user: live keys, what runs, stands in line and is stored, and the limits.
+
+    `morag users limit USER --running 4` sets some, `morag users unlimit USER` takes all of the user's own back.
+    """
+    if context.invoked_subcommand is None:
+        from morag.cli import users  # noqa: PLC0415 - brings the database
+
+        raise typer.Exit(users.list_(as_json=as_json))
+
+
+@users_app.command("limit")
+def limit_user(
+    user: User,
+    *,
+    requests_per_minute: Cap = None,
+    running: Cap = None,
+    queued: Cap = None,
+    stored_bytes: Cap = None,
+    upload_bytes: Cap = None,
+    weight: Annotated[float | None, typer.Option(help="Share of what is granted: twice it is twice as often.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set limits of a user; those left out stay as they are now. `anonymous` is who has no key."""
+    from morag.cli import users  # noqa: PLC0415 - brings the database
+
+    given = {
+        "requests_per_minute": requests_per_minute,
+        "running": running,
+        "queued": queued,
+        "stored_bytes": stored_bytes,
+        "upload_bytes": upload_bytes,
+    }
+    changes = {name: text for name, text in given.items() if text is not None}
+    raise typer.Exit(users.limit(user, changes=changes, weight=weight, as_json=as_json))
+
+
+@users_app.command("unlimit")
+def unlimit_user(user: User, *, as_json: AsJson = False) -> None:
+    """Take a user's own limits back: those for everybody count (MORAG_USER_…)."""
+    from morag.cli import users  # noqa: PLC0415 - brings the database
+
+    raise typer.Exit(users.unlimit(user, as_json=as_json))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

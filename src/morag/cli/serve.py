@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from morag.api.app import create_app
+from morag.cli import tls
 from morag.cli.addresses import exposure, first_key, is_loopback, url_of
 from morag.cli.output import answer, say
 from morag.domain.errors import MoragError, StartupError
@@ -74,10 +75,14 @@ def run(**given: object) -> int:
     uvicorn_log = logging.getLogger("uvicorn.error")
     uvicorn_log.setLevel(logging.WARNING)  # its news are told below, in one line
     uvicorn_log.addFilter(_is_news)
+    encryption = tls.files(settings)
+    scheme = "https" if encryption else "http"
     signal.signal(signal.SIGTERM, _leave)
     with _bound(settings) as listening:
         port = int(listening.getsockname()[1])
-        for line in exposure(settings.host, allow_anonymous=settings.allow_anonymous):
+        for line in exposure(
+            settings.host, allow_anonymous=settings.allow_anonymous, is_encrypted=encryption is not None
+        ):
             say(line)
         app = create_app(settings)
         watched = _Watched(app)
@@ -87,13 +92,17 @@ def run(**given: object) -> int:
             access_log=False,
             lifespan="on",
             ws="none",
-            proxy_headers=False,
+            proxy_headers=False,  # the door reads them, of those who are trusted
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
+            ssl_certfile=encryption[0] if encryption else None,
+            ssl_keyfile=encryption[1] if encryption else None,
         )
         try:
             with contextlib.suppress(KeyboardInterrupt):  # how it is told to stop; all is closed by now
-                server = _Server(config, url_of(settings.host, port), partial(_first_steps, app, settings))
+                server = _Server(
+                    config, url_of(settings.host, port, scheme=scheme), partial(_first_steps, app, settings)
+                )
                 asyncio.run(server.serve([listening]))
         except SystemExit:
             if watched.error:

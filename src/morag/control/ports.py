@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from morag.domain.content import StoredDocument
+from morag.domain.content import Source, StoredDocument
 from morag.domain.history import Attempt, Event
 from morag.domain.json import JsonObject
 from morag.domain.keys import ApiKey
@@ -182,6 +182,10 @@ class TaskStore(Protocol):
 
     async def limits(self, user_id: str) -> Limits:
         """The user's limits, else everybody's, else none."""
+        ...
+
+    async def users(self) -> list[str]:
+        """Everybody who is known by limits of their own, by tasks or by documents; in order."""
         ...
 
     async def usage(self, user_id: str) -> Usage:
@@ -388,6 +392,26 @@ class WorkerStore(Protocol):
 
     async def remove(self, worker_id: str) -> bool:
         """Forget it: it left. Whether there was one."""
+        ...
+
+
+UPLOAD_KEPT_S = 86_400.0
+"""How long an upload waits to be used."""
+
+
+class UploadStore(Protocol):
+    """Files handed in ahead of the task that will use them. Their content stays in the blob store meanwhile."""
+
+    async def keep(self, user_id: str, upload_id: str, source: Source) -> None:
+        """Let the user name a blob by `upload_id`, for UPLOAD_KEPT_S."""
+        ...
+
+    async def get(self, user_id: str, upload_id: str) -> Source | None:
+        """What the user uploaded under that id; None if it is another's, too old, or never was."""
+        ...
+
+    async def forget(self) -> int:
+        """Delete those that nobody may use any more; how many."""
         ...
 
 

@@ -12,6 +12,8 @@ LIGHTEST, HEAVIEST = 0.001, 1000.0
 """Beyond these a grant's charge would be lost in the digits of the sum, and a user be served for nothing."""
 MOST = 2**53
 """The largest number that every client and store keeps as it is."""
+CAPS = ("running", "queued", "stored_bytes", "upload_bytes", "requests_per_minute")
+"""Those that are whole numbers."""
 QUEUE_RETRY_S = 5.0
 STORAGE_RETRY_S = 60.0
 
@@ -29,6 +31,9 @@ class Limits:
     and tasks whose lease expired, which count as running."""
     stored_bytes: int | None = None
     """Bytes of stored documents and of the sources of open tasks."""
+    upload_bytes: int | None = None
+    """Bytes of one file. Kept by whoever takes the file in, as the next."""
+    requests_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +54,7 @@ def check(limits: Limits) -> None:
             field="weight",
             hint="1 is everybody's; 2 is granted twice as often.",
         )
-    for name in ("running", "queued", "stored_bytes"):
+    for name in CAPS:
         cap = getattr(limits, name)
         if cap is not None and not 0 <= cap <= MOST:
             raise InvalidRequest(

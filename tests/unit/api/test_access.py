@@ -18,11 +18,19 @@ from morag.control.auth import APIKeyService
 from morag.domain.errors import Unavailable
 from morag.domain.identity import Scope
 from morag.domain.keys import ApiKey, key_text
+from morag.domain.limits import Limits
 from morag.settings import Settings
 from morag.storage.host import SystemClock
 from morag.storage.memory.keys import MemoryKeyStore
 
 UNKNOWN = key_text("zzzzzzzzzzzz", "s" * 43)
+
+
+async def no_limits(_user_id: str) -> Limits:
+    return Limits()
+
+
+UNLIMITED = SimpleNamespace(limits=no_limits)
 
 
 class AwayStore(MemoryKeyStore):
@@ -52,7 +60,7 @@ def built() -> FastAPI:
 
 @pytest.fixture
 def app(built: FastAPI) -> FastAPI:
-    built.state.system = SimpleNamespace(keys=APIKeyService(MemoryKeyStore(), SystemClock()))
+    built.state.system = SimpleNamespace(keys=APIKeyService(MemoryKeyStore(), SystemClock()), store=UNLIMITED)
     return built
 
 
@@ -178,7 +186,7 @@ async def test_a_key_that_ends_is_no_way_back_to_anonymity(client: httpx2.AsyncC
 
 
 async def test_keys_that_cannot_be_looked_up_are_to_be_tried_later(app: FastAPI, client: httpx2.AsyncClient) -> None:
-    app.state.system = SimpleNamespace(keys=APIKeyService(AwayStore(), SystemClock()))
+    app.state.system = SimpleNamespace(keys=APIKeyService(AwayStore(), SystemClock()), store=UNLIMITED)
     answer = await client.get("/for/submit", headers={"X-API-Key": UNKNOWN})
     assert answer.status_code == 503
     assert answer.headers["retry-after"]

@@ -7,6 +7,7 @@ import pytest
 
 from morag.api.app import create_app
 from morag.control.auth import APIKeyService
+from morag.domain.limits import Limits
 from morag.settings import Settings
 from morag.storage.host import SystemClock
 from morag.storage.memory.keys import MemoryKeyStore
@@ -17,6 +18,13 @@ INSIDE = 404
 """What a request for an unknown address is answered with once it is let in."""
 
 
+async def no_limits(_user_id: str) -> Limits:
+    return Limits()
+
+
+UNLIMITED = SimpleNamespace(limits=no_limits)
+
+
 @pytest.fixture
 def ask(tmp_path: Path) -> Callable[..., "httpx2.AsyncClient"]:
     """A client of an application with these settings, calling from an address."""
@@ -25,7 +33,7 @@ def ask(tmp_path: Path) -> Callable[..., "httpx2.AsyncClient"]:
         *, peer: str = "127.0.0.1", base_url: str = "http://localhost:8000", **settings: object
     ) -> httpx2.AsyncClient:
         app = create_app(Settings.model_validate({"data_dir": tmp_path, **settings}))
-        app.state.system = SimpleNamespace(keys=APIKeyService(MemoryKeyStore(), SystemClock()))
+        app.state.system = SimpleNamespace(keys=APIKeyService(MemoryKeyStore(), SystemClock()), store=UNLIMITED)
         transport = httpx2.ASGITransport(app, client=(peer, 4711))
         return httpx2.AsyncClient(transport=transport, base_url=base_url)
 
@@ -68,6 +76,8 @@ async def test_this_machine_is_anonymous(ask: Make, host: str) -> None:
         {"X-Forwarded-For": "127.0.0.1"},
         {"X-Forwarded-Proto": "https"},
         {"x-forwarded-foo": ""},
+        {"X-Real-IP": "127.0.0.1"},
+        {"Via": "1.1 proxy"},
     ],
 )
 async def test_forwarded_request_is_not_anonymous_unless_anyone_is(ask: Make, headers: dict[str, str]) -> None:
@@ -75,6 +85,33 @@ async def test_forwarded_request_is_not_anonymous_unless_anyone_is(ask: Make, he
         assert (await client.get("/x", headers=headers)).status_code == 401
     async with ask(allow_anonymous=True) as client:
         assert (await client.get("/x", headers=headers)).status_code == INSIDE
+
+
+PROXIED = {"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": "localhost", "X-Forwarded-Proto": "https"}
+
+
+async def test_request_through_a_trusted_proxy_is_never_anonymous_by_being_local(ask: Make) -> None:
+    async with ask(trusted_proxies="127.0.0.1, 10.0.0.0/8") as client:
+        assert (await client.get("/x", headers=PROXIED)).status_code == 401
+        assert (await client.get("/x")).status_code == 401
+    async with ask(trusted_proxies="10.0.0.0/8") as client:
+        assert (await client.get("/x")).status_code == INSIDE
+
+
+async def test_trusted_proxys_host_is_the_one_that_counts(ask: Make) -> None:
+    settings = {"allowed_hosts": "morag.example", "allow_anonymous": True}
+    told = {"Host": "internal", "X-Forwarded-Host": "morag.example"}
+    for trusted, status in (("10.0.0.1", INSIDE), ("10.0.0.2", 421)):
+        async with ask(peer="10.0.0.1", trusted_proxies=trusted, **settings) as client:
+            assert (await client.post("/x", headers=told)).status_code == status
+            own = await client.post("/x", headers={**told, "Origin": "https://morag.example"})
+            assert own.status_code == status
+
+
+@pytest.mark.parametrize("bad", ["proxy.example", "10.0.0.0/99", "*"])
+def test_proxies_are_named_by_address(bad: str) -> None:
+    with pytest.raises(ValueError, match="name addresses or networks"):
+        Settings.model_validate({"trusted_proxies": bad})
 
 
 async def test_other_machine_is_not_anonymous_unless_anyone_is(ask: Make) -> None:

@@ -5,7 +5,7 @@ from fastapi import APIRouter, Request, Response
 from morag.api import uploads
 from morag.api.access import Submitter
 from morag.api.answers import accepted_ingest
-from morag.api.dependencies import CurrentSystem, IdempotencyKey
+from morag.api.dependencies import CurrentSystem, IdempotencyKey, MaxUploadBytes
 from morag.api.description import form_body
 from morag.api.schemas.conversions import BatchAccepted, IngestAccepted
 from morag.api.schemas.submissions import Ingestion, IngestionBatch, UrlIngestion
@@ -18,10 +18,15 @@ router = APIRouter(prefix="/api/v1/ingest", tags=["ingest"])
 
 @router.post("/file", status_code=202, openapi_extra=form_body(Ingestion))
 async def ingest_file(
-    request: Request, response: Response, caller: Submitter, system: CurrentSystem, key: IdempotencyKey
+    request: Request,
+    response: Response,
+    caller: Submitter,
+    system: CurrentSystem,
+    key: IdempotencyKey,
+    max_bytes: MaxUploadBytes,
 ) -> IngestAccepted:
     """Ingest an uploaded file."""
-    form = await uploads.receive_form(request, system.blobs, max_bytes=system.settings.max_upload_bytes)
+    form = await uploads.receive_form(request, system.blobs, max_bytes=max_bytes)
     fields = fields_of(form, Ingestion)
     asked = to_ingest(await from_file(system, form.file, fields, key), fields)
     (task,) = await system.intake.ingest(caller.user_id, [asked])

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Request, Response
 from morag.api import conversions, uploads
 from morag.api.access import Submitter
 from morag.api.conversions import Asked
-from morag.api.dependencies import CurrentSystem, IdempotencyKey
+from morag.api.dependencies import CurrentSystem, IdempotencyKey, MaxUploadBytes
 from morag.api.description import form_body
 from morag.api.schemas.conversions import Accepted, BatchResult, ConversionResult
 from morag.api.schemas.submissions import Conversion, ConversionBatch, UrlConversion
@@ -27,10 +27,15 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.post("/file", responses=_ANSWERS, openapi_extra=form_body(Conversion))
 async def process_file(
-    request: Request, caller: Submitter, system: CurrentSystem, key: IdempotencyKey, prefer: Prefer = None
+    request: Request,
+    caller: Submitter,
+    system: CurrentSystem,
+    key: IdempotencyKey,
+    max_bytes: MaxUploadBytes,
+    prefer: Prefer = None,
 ) -> Response:
     """Convert an uploaded file."""
-    form = await uploads.receive_form(request, system.blobs, max_bytes=system.settings.max_upload_bytes)
+    form = await uploads.receive_form(request, system.blobs, max_bytes=max_bytes)
     asked = await from_file(system, form.file, fields_of(form, Conversion), key)
     return await conversions.answer(Asked(request, system, caller.user_id, preferred_wait_s(prefer), key), asked)
 

@@ -77,6 +77,10 @@ class MemoryDocumentStore:
         """All visible documents of the user."""
         return [found for (owner, _), found in self._shown.items() if owner == user_id]
 
+    def users(self) -> set[str]:
+        """Who has documents."""
+        return {owner for owner, _ in self._shown}
+
     def blobs(self) -> set[str]:
         """All blobs that visible documents refer to."""
         shown = [found.publication for found in self._shown.values()]

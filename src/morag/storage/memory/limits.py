@@ -24,6 +24,12 @@ class Accounts:
             self._ledger.limits.pop(user_id, None)
         self._ledger.ring_lanes(user_id)
 
+    def users(self) -> list[str]:
+        """Whom the ledger and the documents know."""
+        limited = {user_id for user_id in self._ledger.limits if user_id is not None}
+        asking = {entry.task.user_id for entry in self._ledger.entries.values()}
+        return sorted(limited | asking | self._documents.users())
+
     def usage(self, user_id: str) -> Usage:
         """What the user uses now."""
         mine = self._ledger.of_user(user_id)

@@ -154,6 +154,10 @@ class MemoryTaskStore:
         """The user's limits, else everybody's, else none."""
         return self._ledger.limits_of(user_id)
 
+    async def users(self) -> list[str]:
+        """Everybody who is known by limits of their own, by tasks or by documents; in order."""
+        return self._accounts.users()
+
     async def usage(self, user_id: str) -> Usage:
         """What the user uses now."""
         return self._accounts.usage(user_id)

@@ -5,6 +5,7 @@ submit (`intake`). Whoever has no limit pays for one look at a small table, and 
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from morag.domain.limits import MOST, Allowance, Limits, Usage
 from morag.domain.task import NewTask
@@ -21,21 +22,28 @@ def assign(tx: Transaction, user_id: str | None, limits: Limits | None) -> None:
     if limits is None:
         tx.run(sql.UNSET, user_id=whose)
     else:
-        tx.run(
-            sql.SET,
-            user_id=whose,
-            weight=limits.weight,
-            running=limits.running,
-            queued=limits.queued,
-            stored_bytes=limits.stored_bytes,
-        )
+        tx.run(sql.SET, user_id=whose, **asdict(limits))
     tx.lanes.update(lane for (lane,) in tx.rows(sql.LANES, user_id=user_id))
 
 
 def of(tx: Transaction, user_id: str) -> Limits:
     """The user's limits, else everybody's, else none."""
     row = tx.row(sql.GET, user_id=user_id)
-    return Limits(weight=row[0], running=row[1], queued=row[2], stored_bytes=row[3]) if row else Limits()
+    if row is None:
+        return Limits()
+    return Limits(
+        weight=row[0],
+        running=row[1],
+        queued=row[2],
+        stored_bytes=row[3],
+        upload_bytes=row[4],
+        requests_per_minute=row[5],
+    )
+
+
+def users(tx: Transaction) -> list[str]:
+    """Everybody who is known by limits of their own, by tasks or by documents; in order."""
+    return [user_id for (user_id,) in tx.rows(sql.USERS)]
 
 
 def usage(tx: Transaction, user_id: str) -> Usage:

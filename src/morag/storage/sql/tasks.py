@@ -119,6 +119,10 @@ class SqlTaskStore:
         """The user's limits, else everybody's, else none."""
         return await self._engine.read(lambda tx: limiting.of(tx, user_id))
 
+    async def users(self) -> list[str]:
+        """Everybody who is known by limits of their own, by tasks or by documents; in order."""
+        return await self._engine.read(limiting.users)
+
     async def usage(self, user_id: str) -> Usage:
         """What the user uses now."""
         return await self._engine.read(lambda tx: limiting.usage(tx, user_id))

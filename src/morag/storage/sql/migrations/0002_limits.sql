@@ -5,7 +5,9 @@ CREATE TABLE limits (
     weight REAL NOT NULL DEFAULT 1,
     running INTEGER,
     queued INTEGER,
-    stored_bytes INTEGER
+    stored_bytes INTEGER,
+    upload_bytes INTEGER,
+    requests_per_minute INTEGER
 ) WITHOUT ROWID;
 CREATE INDEX limits_running ON limits (user_id) WHERE running IS NOT NULL;
 

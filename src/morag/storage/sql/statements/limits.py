@@ -1,20 +1,27 @@
 """SQL of what users may use and do use. The row of '' is for everybody without one of their own, and sorts first."""
 
 SET = """
-INSERT INTO limits (user_id, weight, running, queued, stored_bytes)
-VALUES (:user_id, :weight, :running, :queued, :stored_bytes)
+INSERT INTO limits (user_id, weight, running, queued, stored_bytes, upload_bytes, requests_per_minute)
+VALUES (:user_id, :weight, :running, :queued, :stored_bytes, :upload_bytes, :requests_per_minute)
 ON CONFLICT (user_id) DO UPDATE SET
-    weight = excluded.weight, running = excluded.running, queued = excluded.queued, stored_bytes = excluded.stored_bytes
+    weight = excluded.weight, running = excluded.running, queued = excluded.queued,
+    stored_bytes = excluded.stored_bytes, upload_bytes = excluded.upload_bytes,
+    requests_per_minute = excluded.requests_per_minute
 """
 
 UNSET = "DELETE FROM limits WHERE user_id = :user_id"
 
 GET = """
-SELECT weight, running, queued, stored_bytes FROM limits
+SELECT weight, running, queued, stored_bytes, upload_bytes, requests_per_minute FROM limits
 WHERE user_id IN (:user_id, '') ORDER BY user_id DESC LIMIT 1
 """
 
 IS_ANY_CAPPED = "SELECT 1 FROM limits WHERE running IS NOT NULL LIMIT 1"
+
+USERS = """
+SELECT user_id FROM limits WHERE user_id <> ''
+UNION SELECT user_id FROM shares UNION SELECT user_id FROM documents ORDER BY user_id
+"""
 
 LANES_OF_CAPPED = """
 SELECT lane FROM shares
