@@ -26,8 +26,7 @@ from morag.pipeline.conversion.registry import validate_options
 from morag.pipeline.ports import Detected
 from morag.protocol import SegmentMessage
 from morag.settings import Settings
-from morag.worker.host import sandbox_for
-from morag.worker.runner import STALL_S
+from morag.worker.sandbox.configured import STALL_S, sandbox_for
 from morag.worker.sandbox.sandbox import ConversionJob, Sandbox
 
 

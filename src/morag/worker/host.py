@@ -2,16 +2,13 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from morag import bootstrap
 from morag.bootstrap import System
-from morag.domain.errors import ConversionError
-from morag.pipeline.conversion.speech_models import choose
 from morag.settings import Settings
 from morag.telemetry import log
 from morag.worker.runner import Runner
-from morag.worker.sandbox.sandbox import Sandbox
+from morag.worker.sandbox.configured import sandbox_for
 
 
 @asynccontextmanager
@@ -38,26 +35,6 @@ async def open_system(settings: Settings) -> AsyncGenerator[System]:
                 yield system
         finally:
             await sandbox.close()
-
-
-def sandbox_for(settings: Settings, root: Path) -> Sandbox:
-    """A sandbox as the settings want it, its folders under `root`."""
-    return Sandbox(
-        root=root,
-        memory_bytes=settings.child_memory_bytes,
-        warm=settings.workers,
-        read_only=_model_paths(settings),
-        speech_model=settings.whisper_model,
-    )
-
-
-def _model_paths(settings: Settings) -> list[Path]:
-    """Where the speech model's weights lie, so that conversions are let in; none if there is no such model."""
-    try:
-        return list(choose(settings.whisper_model).reads())
-    except ConversionError as error:
-        log.info("speech_model_missing", reason=error.message, hint=error.hint)
-        return []
 
 
 @asynccontextmanager

@@ -17,10 +17,8 @@ from morag.pipeline.conversion.result import pack
 from morag.pipeline.handlers import CONVERT, Handler, source_of
 from morag.pipeline.ports import BlobStore, Detected, ReportProgress
 from morag.telemetry import attempts, log
+from morag.worker.sandbox.configured import STALL_S
 from morag.worker.sandbox.sandbox import ConversionJob, Sandbox
-
-STALL_S = 180.0
-"""A conversion silent for so long is stuck: the slowest single step known, a page of OCR, takes a few seconds."""
 
 
 class Runner:
