@@ -16,7 +16,7 @@ from morag.control.auth import NOTE_USE_S, APIKeyService
 from morag.control.failover.policy import decide
 from morag.control.fleet.gateway import Gateway
 from morag.control.fleet.registry import REFRESH_S, Registry
-from morag.control.ports import KeyStore, Run, Signals, TaskStore
+from morag.control.ports import KeyStore, Run, Signals, TaskStore, UploadStore
 from morag.control.routing import UserTaskRouter
 from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
 from morag.control.tasks.intake import NAMESPACE, Intake, new_id
@@ -111,6 +111,7 @@ class System:
     router: UserTaskRouter
     gateway: Gateway
     partial_uploads: PartialUploads
+    uploads: UploadStore
     blobs: FolderBlobStore
     index: EmbeddedIndex
     store: TaskStore
@@ -315,6 +316,7 @@ def assemble(parts: Parts, *, run: Run, names: frozenset[str]) -> System:
         router=parts.router,
         gateway=_gateway(parts, registry),
         partial_uploads=uploads,
+        uploads=database.uploads,
         blobs=parts.blobs,
         index=parts.index,
         store=database.tasks,
@@ -379,6 +381,7 @@ def _chores(parts: Parts, webhooks: Webhooks, registry: Registry, uploads: Parti
         Chore(name="sweep_blobs", every_s=CLEAN_S, act=sweep_blobs),
         Chore(name="sweep_index", every_s=SWEEP_INDEX_S, act=parts.sweep.run, is_own=True),
         Chore(name="read_workers", every_s=REFRESH_S, act=registry.refresh, is_own=True),
+        Chore(name="forget_uploads", every_s=CLEAN_S, act=database.uploads.forget, is_own=True),
         Chore(name="sweep_uploads", every_s=CLEAN_S, act=uploads.sweep, is_own=True),
         Chore(name="send_webhooks", every_s=SEND_S, act=webhooks.act, is_own=True),
         Chore(name="forget_deliveries", every_s=CLEAN_S, act=forget_deliveries, is_own=True),

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from fastapi import Response
 from pydantic import JsonValue
 
+from morag.api import task_log
 from morag.api.schemas.conversions import IngestAccepted, ItemResult
 from morag.api.schemas.tasks import (
     AlternativeShown,
@@ -21,6 +22,7 @@ from morag.api.schemas.tasks import (
 )
 from morag.api.schemas.webhooks import DeliveryShown
 from morag.api.task_log import Line
+from morag.control.fleet.gateway import machine_of
 from morag.control.tasks.manager import Story
 from morag.domain.failure import Decision, Failure
 from morag.domain.history import Attempt
@@ -115,16 +117,17 @@ def summary(task: Task) -> TaskSummary:
 def shown(story: Story, result: JsonValue) -> TaskShown:
     """A task with all that happened to it. A waiting one shows how far the child is that it waits for."""
     task = story.task
-    running = next((child for child in story.children if not child.state.is_terminal and child.progress), None)
+    running = next((child for child in story.children if not child.state.is_terminal), None)
     told = summary(task)
-    if task.state is TaskState.WAITING and running and running.progress:
-        progress, (start, end) = running.progress, conversion_share(task.name)
+    if task.state is TaskState.WAITING and running and (progress := task_log.progress_of(running)):
+        start, end = conversion_share(task.name)
         fraction = round(start + (end - start) * progress.fraction, 4)
         told = told.model_copy(update={"stage": progress.stage, "message": progress.message, "progress": fraction})
     return TaskShown(
         **told.model_dump(),
         queue=QueuePlace(lane=task.lane, position=story.position),
-        routing=_routing(task.routing),
+        # where a URL or an ingest is converted is what its caller asked about
+        routing=_routing(story.children[-1].routing if story.children else task.routing),
         attempts=[_attempt(attempt) for attempt in story.attempts],
         remote_job_id=story.children[-1].id if story.children else None,
         retry_of=task.retry_of,
@@ -184,7 +187,7 @@ def _routing(routing: Routing) -> RoutingShown:
 def _attempt(attempt: Attempt) -> AttemptShown:
     return AttemptShown(
         n=attempt.n,
-        worker=attempt.worker_id,
+        worker=machine_of(attempt.worker_id),
         lane=attempt.lane,
         started_at=rfc3339(attempt.started_at),
         ended_at=_maybe(attempt.ended_at),

@@ -9,14 +9,20 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
+from morag.control.fleet.gateway import is_machine
 from morag.control.tasks.manager import TaskManager
 from morag.domain.errors import NotFound
 from morag.domain.history import Event
-from morag.domain.task import Task, TaskState
+from morag.domain.identity import LOCAL_LANE
+from morag.domain.json import JsonObject
+from morag.domain.task import Progress, Task, TaskState
 from morag.pipeline.handlers import conversion_share
 
 SPAN = 1_000_000
 """More lines than a conversion can write: four a second for its longest running time make 86,400."""
+CREATING, AWAITING = "creating_remote_job", "waiting_for_remote_completion"
+"""Stages while the conversion stands in a lane of the user's, and while a machine of theirs runs it."""
+STANDS = "It waits for a machine of yours."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +33,19 @@ class Line:
     event: Event
 
 
+def progress_of(conversion: Task) -> Progress | None:
+    """How far a conversion that has not ended is, as who waits for it is told; None: nothing is known yet.
+
+    On a machine of the user's, what it does at the moment is the message: the stage says who is waited for.
+    """
+    if conversion.lane == LOCAL_LANE:
+        return conversion.progress
+    if conversion.state is not TaskState.RUNNING:
+        return Progress(fraction=0.0, stage=CREATING, message=STANDS)
+    known = conversion.progress or Progress(fraction=0.0, stage="")
+    return Progress(fraction=known.fraction, stage=AWAITING, message=known.message or known.stage)
+
+
 async def whole(manager: TaskManager, user_id: str, task_id: str) -> list[Line]:
     """The log so far. Raises NotFound."""
     task = await manager.get(user_id, task_id)
@@ -34,14 +53,15 @@ async def whole(manager: TaskManager, user_id: str, task_id: str) -> list[Line]:
     for event in await manager.history(user_id, task_id):
         lines.append(Line(id=event.seq * SPAN, event=event))
         for child_id in _children(event):
-            lines += [line for each in await _past(manager, user_id, child_id) if (line := _told(task, event, each))]
+            retold = _Retold(task=task, waiting=event)
+            lines += [line for each in await _past(manager, user_id, child_id) if (line := retold.line(each))]
     return lines
 
 
 async def growing(manager: TaskManager, user_id: str, task_id: str, *, after: int) -> AsyncGenerator[Line | None]:
     """The log after an id as it grows, None at each pause; ends after the terminal event. Raises NotFound."""
     task = await manager.get(user_id, task_id)
-    own, inner = divmod(after, SPAN)
+    own = after // SPAN
     async with aclosing(manager.follow(user_id, task_id, after=max(own - 1, 0))) as log:
         async for event in log:
             if event is None:
@@ -50,17 +70,18 @@ async def growing(manager: TaskManager, user_id: str, task_id: str, *, after: in
             if event.seq > own:
                 yield Line(id=event.seq * SPAN, event=event)
             for child_id in _children(event):
-                async with aclosing(_child(manager, task, child_id, inner if event.seq == own else 0)) as lines:
+                retold = _Retold(task=task, waiting=event)
+                async with aclosing(_child(manager, task, child_id)) as lines:
                     async for each in lines:
-                        line = each and _told(task, event, each)
-                        if line or each is None:
+                        line = each and retold.line(each)
+                        if each is None or (line and line.id > after):
                             yield line
 
 
-async def _child(manager: TaskManager, parent: Task, child_id: str, after: int) -> AsyncGenerator[Event | None]:
+async def _child(manager: TaskManager, parent: Task, child_id: str) -> AsyncGenerator[Event | None]:
     """The child's log until it ends, or until nobody waits for it any more."""
     try:
-        async with aclosing(manager.follow(parent.user_id, child_id, after=after)) as log:
+        async with aclosing(manager.follow(parent.user_id, child_id)) as log:
             async for event in log:
                 yield event
                 if event is None and (await manager.get(parent.user_id, parent.id)).state.is_terminal:
@@ -82,11 +103,45 @@ def _children(event: Event) -> list[str]:
     return [str(each) for each in children] if isinstance(children, list) else []
 
 
-def _told(task: Task, waiting: Event, event: Event) -> Line | None:
-    """Progress of the conversion as progress of the task; its other lines are its own business."""
-    fraction = event.data.get("fraction")
-    if event.kind != "progress" or not isinstance(fraction, int | float) or event.seq >= SPAN:
-        return None
-    start, end = conversion_share(task.name)
-    data = {**event.data, "fraction": round(start + (end - start) * fraction, 4)}
-    return Line(id=waiting.seq * SPAN + event.seq, event=replace(event, data=data))
+@dataclass(slots=True, kw_only=True)
+class _Retold:
+    """A conversion's log, read in order, as progress of the task that waits for it; the rest is its own business."""
+
+    task: Task
+    waiting: Event
+    is_remote: bool = False
+    """Whether the conversion stands in a lane of the user's, or a machine of theirs runs it, so far in the log."""
+
+    def line(self, event: Event) -> Line | None:
+        """What a line of the conversion's tells of the task."""
+        self.is_remote = _is_remote(event, before=self.is_remote)
+        progress = _remote_progress(event) if self.is_remote else event.data if event.kind == "progress" else None
+        fraction = progress.get("fraction") if progress else None
+        if not progress or not isinstance(fraction, int | float) or event.seq >= SPAN:
+            return None
+        start, end = conversion_share(self.task.name)
+        data: JsonObject = {**progress, "fraction": round(start + (end - start) * fraction, 4)}
+        return Line(id=self.waiting.seq * SPAN + event.seq, event=replace(event, kind="progress", data=data))
+
+
+def _is_remote(event: Event, *, before: bool) -> bool:
+    if event.kind != "state":
+        return before
+    if event.data.get("state") == TaskState.RUNNING:
+        return is_machine(str(event.data.get("worker_id")))
+    lane = event.data.get("lane")
+    return before if lane is None else lane != LOCAL_LANE
+
+
+def _remote_progress(event: Event) -> JsonObject | None:
+    """The same as `progress_of` tells, from a line of the log."""
+    stage, message = event.data.get("stage"), event.data.get("message")
+    if event.kind == "progress":
+        return {**event.data, "stage": AWAITING, "message": message or stage}
+    match event.data.get("state"):
+        case TaskState.PENDING:
+            return {"fraction": 0.0, "stage": CREATING, "message": STANDS}
+        case TaskState.RUNNING:
+            return {"fraction": 0.0, "stage": AWAITING, "message": ""}
+        case _:
+            return None

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from fastapi import Request
 from python_multipart.exceptions import FormParserError
@@ -25,12 +26,16 @@ MAX_FIELD_BYTES = 1024**2
 MAX_FIELDS_BYTES = 4 * 1024**2
 """All fields together, the file aside."""
 FILE = "file"
+NAME = "X-Filename"
+"""Header that names a file sent as a raw body."""
 
 _LINGER_S = 5.0
 """How long the rest of a refused upload is read and thrown away, so that the client gets to read the answer."""
 _SILENCE_S = 1.0
 """How long it may be silent meanwhile."""
 _MAX_NAME = 255
+_NO_MEDIA_TYPE = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+"""What programs send as the type of a raw body that they know nothing about."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -112,12 +117,7 @@ class _Parts:
 
     async def rest(self) -> None:
         """Read what is left and drop it, for a while."""
-        try:
-            async with asyncio.timeout(_LINGER_S):
-                while await asyncio.wait_for(anext(self._body, None), _SILENCE_S) is not None:
-                    pass
-        except TimeoutError:
-            return
+        await _rest(self._body)
 
     def _feed(self, block: bytes) -> None:
         self._left -= len(block)
@@ -160,6 +160,25 @@ async def receive_form(request: Request, blobs: Receiver, *, max_bytes: int) -> 
         if not (is_too_long and "expect" in request.headers):
             await parts.rest()
         raise
+
+
+async def receive_raw(request: Request, blobs: Receiver, *, max_bytes: int) -> Source:
+    """Store the body as a file, named by the header NAME.
+
+    Raises InvalidRequest, TooLarge, StorageFull, ClientDisconnect.
+    """
+    name = unquote_to_bytes(request.headers.get(NAME, "").encode("latin-1"))
+    if not name:
+        raise InvalidRequest("The file has no name.", hint=f"Send {NAME}, or a form with a part `{FILE}`.", field=NAME)
+    body = request.stream()
+    try:
+        sha256, size_bytes = await blobs.receive(body, max_bytes=max_bytes)
+    except MoragError:
+        await _rest(body)
+        raise
+    told = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    media_type = None if told in _NO_MEDIA_TYPE else told[:255]
+    return Source(sha256=sha256, size_bytes=size_bytes, filename=safe_name(name), media_type=media_type)
 
 
 async def _read(parts: _Parts, blobs: Receiver, max_bytes: int) -> Form:
@@ -235,6 +254,15 @@ def safe_name(raw: bytes) -> str:
         return name
     suffix = PurePath(name).suffix[:20]
     return name[: _MAX_NAME - len(suffix)] + suffix
+
+
+async def _rest(body: AsyncGenerator[bytes]) -> None:
+    try:
+        async with asyncio.timeout(_LINGER_S):
+            while await asyncio.wait_for(anext(body, None), _SILENCE_S) is not None:
+                pass
+    except TimeoutError:
+        return
 
 
 def _boundary(request: Request) -> bytes:

@@ -34,6 +34,8 @@ class Wish:
     metadata: JsonObject
     options: JsonObject
     content_type: str | None
+    gpu: bool
+    remote: bool
     no_wait: bool
 
     def form(self) -> dict[str, str]:
@@ -43,7 +45,7 @@ class Wish:
             "source_type": self.content_type,
             "metadata": json.dumps(self.metadata) if self.metadata else None,
             "options": json.dumps(self.options) if self.options else None,
-            "replace_existing": "true" if self.replace else None,
+            **dict.fromkeys(self._flags(), "true"),
         }
         return {name: value for name, value in fields.items() if value is not None}
 
@@ -52,7 +54,11 @@ class Wish:
         body: JsonObject = {"url": url, **self.form()}
         objects: JsonObject = {"metadata": self.metadata, "options": self.options}
         body.update({name: value for name, value in objects.items() if value})
-        return {**body, "replace_existing": True} if self.replace else body
+        return {**body, **dict.fromkeys(self._flags(), True)}
+
+    def _flags(self) -> list[str]:
+        flags = {"replace_existing": self.replace, "gpu": self.gpu, "remote": self.remote}
+        return [name for name, is_set in flags.items() if is_set]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,6 +179,8 @@ def wish_of(
     metadata: Sequence[str],
     options: Sequence[str],
     content_type: str | None,
+    gpu: bool,
+    remote: bool,
     no_wait: bool,
 ) -> Wish:
     """The wish from words of the command line. Raises BadParameter."""
@@ -182,6 +190,8 @@ def wish_of(
         metadata=metadata_of(metadata),
         options=options_of(options),
         content_type=content_type,
+        gpu=gpu,
+        remote=remote,
         no_wait=no_wait,
     )
 
@@ -220,5 +230,6 @@ def _summary(result: JsonObject) -> str:
         return f"stored before as {result['duplicate_of']}"
     seconds = result.get("processing_time")
     took = f" in {seconds:.1f} s" if isinstance(seconds, int | float) else ""
+    where = f" on {result.get('worker')}" if result.get("processing_method") == "remote" else ""
     chunks = result.get("chunks_stored")
-    return f"{chunks} {'chunk' if chunks == 1 else 'chunks'}{took}, document {result.get('document_id')}"
+    return f"{chunks} {'chunk' if chunks == 1 else 'chunks'}{took}{where}, document {result.get('document_id')}"

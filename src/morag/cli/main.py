@@ -35,6 +35,12 @@ keys_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keys_app, name="keys")
+workers_app = typer.Typer(
+    help="List who runs your tasks; pause, resume and drain your machines.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+app.add_typer(workers_app, name="workers")
 
 users_app = typer.Typer(
     help="Who uses how much, and who may; alone: the list. Acts on the store itself: no server is needed.",
@@ -61,6 +67,7 @@ Metadata = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=VALUE", help="Repeatable; true, false and plain numbers are taken as such."),
 ]
+WorkerId = Annotated[str, typer.Argument(metavar="ID", help="As `morag workers` lists it.", show_default=False)]
 KeyId = Annotated[str, typer.Argument(help="The part of the key between the underscores.", show_default=False)]
 User = Annotated[str, typer.Argument(show_default=False)]
 Cap = Annotated[str | None, typer.Option(metavar="N|none", show_default=False)]
@@ -134,6 +141,10 @@ def ingest(
     metadata: Metadata = None,
     content_type: Type = None,
     option: Options = None,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Convert on your GPU machine, if one is there.")] = False,
+    remote: Annotated[
+        bool, typer.Option("--remote", help="Convert on a machine of yours, one with a GPU first.")
+    ] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Submit only; `morag status` tells the rest.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -150,6 +161,8 @@ def ingest(
         metadata=metadata or (),
         options=option or (),
         content_type=content_type,
+        gpu=gpu,
+        remote=remote,
         no_wait=no_wait,
     )
     raise typer.Exit(ingest.run(words, wish, as_json=as_json))
@@ -326,6 +339,39 @@ def unlimit_user(user: User, *, as_json: AsJson = False) -> None:
     from morag.cli import users  # noqa: PLC0415 - brings the database
 
     raise typer.Exit(users.unlimit(user, as_json=as_json))
+
+
+@workers_app.callback()
+def list_workers(context: typer.Context, *, as_json: AsJson = False) -> None:
+    """List who runs your tasks, and what stands in your lanes."""
+    from morag.cli import workers  # noqa: PLC0415 - brings the HTTP client
+
+    if context.invoked_subcommand is None:
+        raise typer.Exit(workers.list_(as_json=as_json))
+
+
+@workers_app.command("pause")
+def pause_worker(worker: WorkerId, *, as_json: AsJson = False) -> None:
+    """Let a machine take nothing new until it is resumed; what it runs goes on."""
+    from morag.cli import workers  # noqa: PLC0415 - brings the HTTP client
+
+    raise typer.Exit(workers.tell(worker, "pause", as_json=as_json))
+
+
+@workers_app.command("resume")
+def resume_worker(worker: WorkerId, *, as_json: AsJson = False) -> None:
+    """Let a machine take work again."""
+    from morag.cli import workers  # noqa: PLC0415 - brings the HTTP client
+
+    raise typer.Exit(workers.tell(worker, "resume", as_json=as_json))
+
+
+@workers_app.command("drain")
+def drain_worker(worker: WorkerId, *, as_json: AsJson = False) -> None:
+    """Let a machine finish what it runs and leave."""
+    from morag.cli import workers  # noqa: PLC0415 - brings the HTTP client
+
+    raise typer.Exit(workers.tell(worker, "drain", as_json=as_json))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,22 +1,21 @@
 """Follow tasks: list, state, log, live events, queues."""
 
+import time
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
-from morag.api import answers, cursors, streams, task_log
+from morag.api import answers, cursors, fleet, streams, task_log
 from morag.api.access import Submitter, SubmitterOrAdministrator, is_still_welcome
 from morag.api.dependencies import CurrentSystem
 from morag.api.schemas.tasks import History, LaneShown, Queues, TaskPage, TaskShown
-from morag.control.ports import LaneLoad
+from morag.api.schemas.workers import WorkersStatus
 from morag.domain.identity import LOCAL_LANE, Scope
 from morag.domain.task import TaskState
 
 router = APIRouter(prefix="/api/v1/status", tags=["status"])
-
-EMPTY = LaneLoad(length=0, running=0, oldest_wait_s=None)
 
 _LINE = {
     "type": "object",
@@ -52,13 +51,23 @@ async def list_tasks(
 async def queues(caller: SubmitterOrAdministrator, system: CurrentSystem) -> Queues:
     """What of yours waits and runs, by lane; for an admin, of everybody's."""
     user_id = None if Scope.ADMIN in caller.scopes else caller.user_id
-    lanes = {LOCAL_LANE: EMPTY, **await system.store.lanes(user_id=user_id)}
+    lanes = {LOCAL_LANE: fleet.EMPTY, **await system.store.lanes(user_id=user_id)}
     return Queues(
         queues={
             lane: LaneShown(length=load.length, running=load.running, oldest_wait_s=load.oldest_wait_s)
             for lane, load in lanes.items()
         }
     )
+
+
+@router.get("/workers")
+async def workers(caller: SubmitterOrAdministrator, system: CurrentSystem) -> WorkersStatus:
+    """Who runs your tasks, and what stands in your lanes; for an admin, everybody's."""
+    user_id = None if Scope.ADMIN in caller.scopes else caller.user_id
+    loads = await system.store.lanes(user_id=user_id)
+    running = loads.get(LOCAL_LANE, fleet.EMPTY).running
+    local = {system.worker_id: fleet.local_worker(running=running, slots=system.executor.slots)}
+    return fleet.status(local, system.registry.of_user(user_id), loads, user_id=user_id, now=time.time())
 
 
 @router.get("/{task_id}")

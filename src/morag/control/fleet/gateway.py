@@ -182,6 +182,16 @@ def claimer_id(worker_id: str, generation: int) -> str:
     return f"{worker_id}.{generation}"
 
 
+def machine_of(claimer: str) -> str:
+    """The worker behind a session of `claimer_id`; claimers of the server itself as they are."""
+    return claimer.rpartition(".")[0] if is_machine(claimer) else claimer
+
+
+def is_machine(claimer: str) -> bool:
+    """Whether a claimer is a user's machine, and not the server itself."""
+    return claimer.startswith(WORKER_PREFIX)
+
+
 def refused(answer: Answer) -> Conflict:
     """Why a holder's word does not count any more."""
     if answer is Answer.CANCELLED:

@@ -3,6 +3,7 @@
     process a file ─▶ convert
     process a URL  ─▶ process ─(child)─▶ convert        process and ingest fetch a URL themselves
     ingest         ─▶ ingest  ─(child)─▶ convert
+    a remote job   ─▶ convert, in a lane of the user's own
 
 The same content again (same user, bytes and options) is recognised here and completed at once.
 """
@@ -10,13 +11,14 @@ The same content again (same user, bytes and options) is recognised here and com
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import uuid_utils
 
 from morag.control.ports import DocumentStore
 from morag.control.tasks.manager import TaskManager
 from morag.domain.content import ContentType, Source, StoredDocument, ingest_result
+from morag.domain.errors import Conflict
 from morag.domain.identity import LOCAL_LANE
 from morag.domain.json import Json, JsonObject
 from morag.domain.task import Budget, NewTask, Priority, Reservation, Routing, Task
@@ -57,6 +59,9 @@ class IngestRequest:
     batch_id: str | None = None
 
 
+ON_OWN_MACHINES = Wish(remote=True, fallback_to_local=False)
+"""What is asked for by name: on a machine of the user's, now or when one comes."""
+
 Route = Callable[[str, Wish, ContentType], Routing]
 """The lane for a user's conversion."""
 
@@ -84,6 +89,43 @@ class Intake:
     async def process(self, user_id: str, requests: Sequence[Request]) -> list[Task]:
         """Submit conversions whose result is only returned. Raises IdempotencyConflict."""
         return await self._manager.submit([self._process_task(request, user_id) for request in requests])
+
+    async def remote_job(self, user_id: str, request: Request, *, belongs_to: str | None = None) -> Task:
+        """Submit a conversion to the user's own machines; it waits in their GPU lane while none is there.
+
+        `belongs_to` is a task of the user that it is for. Raises NotFound for another's, IdempotencyConflict.
+        """
+        if belongs_to:
+            await self._manager.get(user_id, belongs_to)
+        new = self._process_task(replace(request, wish=ON_OWN_MACHINES), user_id)
+        args: JsonObject = {**new.args, "ingestion_task_id": belongs_to}
+        told = digest(["remote_job", args, request.options, request.timeout_s])
+        (task,) = await self._manager.submit([replace(new, args=args, idempotency_digest=told)])
+        return task
+
+    async def retry(self, job: Task, idempotency_key: str | None) -> Task:
+        """Submit anew, to the user's machines, what an ended conversion was to do. Raises Conflict if it goes on."""
+        if not job.state.is_terminal:
+            raise Conflict("This job has not ended.", code="job_open", hint="Wait for its end, or cancel it first.")
+        given = job.args.get("source")
+        new = NewTask(
+            id=new_id(),
+            namespace=NAMESPACE,
+            name=job.name,
+            user_id=job.user_id,
+            args={**job.args, "wish": ON_OWN_MACHINES.as_json()},
+            options=job.options,
+            routing=self._route(job.user_id, ON_OWN_MACHINES, ContentType(str(job.args["content_type"]))),
+            priority=job.priority,
+            timeout_s=job.timeout_s,
+            budget=self._budget,
+            retry_of=job.id,
+            blobs=(str(given["sha256"]),) if isinstance(given, dict) else (),
+            idempotency_key=idempotency_key,
+            idempotency_digest=digest(["retry", job.id]),
+        )
+        (task,) = await self._manager.submit([new])
+        return task
 
     async def ingest(self, user_id: str, requests: Sequence[IngestRequest]) -> list[Task]:
         """Submit ingests, all or none. Raises DocumentExists, IdempotencyConflict."""

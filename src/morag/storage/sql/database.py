@@ -15,6 +15,7 @@ from morag.storage.sql.migrate import known_migrations, migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
 from morag.storage.sql.webhooks import SqlDeliveryStore
+from morag.storage.sql.uploads import SqlUploadStore
 from morag.storage.sql.workers import SqlWorkerStore
 
 
@@ -51,6 +52,7 @@ class Database:
     async def backup(self, path: Path) -> None:
         """Write all that is committed to the file `path`, whole or not at all, while work goes on."""
         await asyncio.to_thread(copy, self._path, path)
+        self.uploads = SqlUploadStore(engine, machine)
 
     async def close(self) -> None:
         """Commit what is queued and let go of the file."""

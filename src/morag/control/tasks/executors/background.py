@@ -97,6 +97,11 @@ class BackgroundTasksExecutor:
         self._held: dict[tuple[str, int], _Held] = {}
         self._is_draining = False
 
+    @property
+    def slots(self) -> int:
+        """How many tasks it runs at once, all doors together."""
+        return sum(door.slots for door in self._doors)
+
     async def serve(self) -> None:
         """Claim, run and settle until cancelled; then stop the work and give it back, uncharged."""
         try:

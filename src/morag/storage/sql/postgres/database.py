@@ -18,6 +18,7 @@ from morag.storage.sql.postgres.link import Address, Link
 from morag.storage.sql.postgres.migrate import migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
+from morag.storage.sql.uploads import SqlUploadStore
 from morag.storage.sql.webhooks import SqlDeliveryStore
 from morag.storage.sql.workers import SqlWorkerStore
 
@@ -57,6 +58,7 @@ class PostgresDatabase:
         self.meta = SqlMeta(engine)
         self.keys = SqlKeyStore(engine)
         self.workers = SqlWorkerStore(engine, member)
+        self.uploads = SqlUploadStore(engine, member)
         self.deliveries = SqlDeliveryStore(engine, member)
 
     async def backup(self, path: Path) -> None:
