@@ -83,7 +83,7 @@ class Queue:
         """Median of an act in an open transaction, undone at the end."""
         connection = connect(self._path)
         connection.execute("BEGIN IMMEDIATE")
-        at = Moment(now=time.time(), monotonic=time.monotonic(), boot_id="bench")
+        at = Moment(now=time.time(), steady=time.time(), monotonic=time.monotonic(), boot_id="bench")
         took: list[float] = []
         for _ in range(TIMES):
             began = time.perf_counter()

@@ -26,6 +26,8 @@ from morag.storage.sql.transaction import Moment
 LANE = "celery"
 NAMESPACE = "test"
 LEASE_S = 30.0
+SLEPT_S = 50.0
+"""How long the machine was asleep since its boot."""
 
 
 class Documents(ports.DocumentStore, pipeline_ports.DocumentStore, Protocol):
@@ -36,6 +38,8 @@ class Documents(ports.DocumentStore, pipeline_ports.DocumentStore, Protocol):
 class FakeClock:
     wall: float = 1_800_000_000.0
     ticks: float = 1_000.0
+    steady: float = 1_800_000_000.0
+    """What passed in truth since the wall clock was right: what a store must find, never asked by one."""
 
     def now(self) -> float:
         return self.wall
@@ -43,9 +47,13 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.ticks
 
+    def uptime(self) -> float:
+        return self.ticks + SLEPT_S
+
     def pass_(self, seconds: float) -> None:
         self.wall += seconds
         self.ticks += seconds
+        self.steady += seconds
 
 
 @dataclass
@@ -107,6 +115,11 @@ class World:
         settled: dict[str, Any] = {"namespace": NAMESPACE, "name": "work", "routing": Routing(lane=lane), **fields}
         settled.setdefault("id", str(uuid_utils.uuid7()))
         return NewTask(user_id=user_id, **settled)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock of the machine; a server that several use has its own."""
+        if not self.is_shared:
+            self.clock.wall += seconds
 
     async def submit(self, user_id: str = "ada", **fields: Any) -> Task:
         (task,) = await self.tasks.submit([self.new(user_id, **fields)])
@@ -193,7 +206,7 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         await asyncio.to_thread(server.empty)
 
         def turned() -> Moment:
-            return Moment(now=clock.wall, monotonic=clock.ticks, boot_id="the server")
+            return Moment(now=clock.wall, steady=clock.wall, monotonic=clock.ticks, boot_id="the server")
 
         database = await open_postgres(server.url, signals=bells, boot_id="boot-1", is_alive=is_alive, turned=turned)
     try:

@@ -26,7 +26,7 @@ from morag.storage.sql.transaction import Act, Moment
 
 HOLDER = Path(__file__).with_name("postgres_holder.py")
 WORKER = this_worker("test")
-MOMENT = Moment(now=1_800_000_000.0, monotonic=1_800_000_000.0, boot_id="the server")
+MOMENT = Moment(now=1_800_000_000.0, steady=1_800_000_000.0, monotonic=1_800_000_000.0, boot_id="the server")
 
 
 @pytest.fixture

@@ -19,11 +19,19 @@ class Clock(Protocol):
     """Two clocks, injected so that tests can turn them."""
 
     def now(self) -> float:
-        """Seconds since the epoch, UTC; for records and timers, may jump."""
+        """Seconds since the epoch, UTC; for records and schedules, may jump."""
         ...
 
     def monotonic(self) -> float:
         """Seconds since some start, equal in all processes of this run of the operating system; for leases."""
+        ...
+
+
+class SteadyClock(Clock, Protocol):
+    """The clocks of a store that keeps delays and deadlines."""
+
+    def uptime(self) -> float:
+        """Seconds since the boot, those the machine slept included; equal in all processes, never jumps."""
         ...
 
 

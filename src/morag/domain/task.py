@@ -10,7 +10,8 @@
 Completed, failed, timeout and cancelled absorb: nothing leaves them. Every other task has a place in a lane, a live
 lease, a timer (`ready_at`) or an unfinished child.
 
-Times on records (`created_at`, …) are seconds since the epoch, UTC. Ids of tasks are UUIDv7, so they sort by time.
+Times on records (`created_at`, …) are seconds since the epoch, UTC; only `ready_at` is on the store's own steady time,
+which is the same until somebody sets the wall clock. Ids of tasks are UUIDv7, so they sort by time.
 """
 
 from collections.abc import Mapping

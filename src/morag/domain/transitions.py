@@ -76,8 +76,8 @@ def is_offered(offers: Offers, name: str, content_type: str) -> bool:
     )
 
 
-def opened(new: NewTask, *, user_id: str, parent_id: str | None, now: float) -> Task:
-    """The record of a task as submitted at `now`, before any event of it."""
+def opened(new: NewTask, *, user_id: str, parent_id: str | None, now: float, steady: float) -> Task:
+    """The record of a task as submitted at `now`, by the store's steady time at `steady`, before any event of it."""
     is_done = new.completed_with is not None
     return Task(
         id=new.id,
@@ -98,7 +98,7 @@ def opened(new: NewTask, *, user_id: str, parent_id: str | None, now: float) -> 
         batch_id=new.batch_id,
         needs_attention=False,
         created_at=now,
-        ready_at=now + new.delay_s,
+        ready_at=steady + new.delay_s,
         started_at=None,
         finished_at=now if is_done else None,
         attempt=0,
@@ -113,17 +113,15 @@ def opened(new: NewTask, *, user_id: str, parent_id: str | None, now: float) -> 
     )
 
 
-def due_at(task: Task) -> float | None:
-    """When the task times out as it stands: by its waiting limit until the first claim, by its deadline from then."""
-    if task.state.is_terminal:
+def waits_until(task: Task, steady: float) -> float | None:
+    """When a fresh task times out unless it is claimed, on the store's steady time; None: it waits for ever."""
+    if task.state.is_terminal or task.budget.waiting_s is None:
         return None
-    if task.started_at is not None:
-        return task.started_at + task.budget.deadline_s
-    return None if task.budget.waiting_s is None else task.created_at + task.budget.waiting_s
+    return steady + task.budget.waiting_s
 
 
 def overdue(task: Task) -> Failure:
-    """Why a task that passed its `due_at` ends."""
+    """Why a task that waited or worked for longer than it may ends."""
     if task.started_at is None:
         return Failure(
             type=FailureType.TASK_TIMEOUT,

@@ -1,6 +1,6 @@
 """What the machine itself tells: its clocks, its boot, its processes.
 
-Leases and deaths on one machine are judged by these alone, never by the wall clock.
+Leases, delays, deadlines and deaths on one machine are judged by these alone, never by the wall clock.
 """
 
 import functools
@@ -17,12 +17,14 @@ import psutil
 from morag.domain.task import Worker
 
 _PROC = Path("/proc")
+_UPTIME: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""On Linux the other clock stands still while the machine sleeps; on macOS this one is the one that goes on."""
 _SAME_START_S = 0.05
 """Starts this close are one: the system counts them in ticks of 10 ms."""
 
 
 class SystemClock:
-    """The machine's own two clocks (`control.ports.Clock`)."""
+    """The machine's own clocks (`control.ports.SteadyClock`)."""
 
     def now(self) -> float:
         """Seconds since the epoch, UTC; may jump."""
@@ -32,6 +34,10 @@ class SystemClock:
         """Seconds since the boot of the machine or some other start that all its processes share."""
         return time.monotonic()
 
+    def uptime(self) -> float:
+        """Seconds since the boot, those the machine slept included where the system counts them."""
+        return time.clock_gettime(_UPTIME) if _UPTIME is not None else time.monotonic()
+
 
 @functools.cache
 def boot_id() -> str:
@@ -40,7 +46,9 @@ def boot_id() -> str:
     if known.exists():
         return known.read_text().strip()
     if sys.platform == "darwin":
-        asked = subprocess.run(["/usr/sbin/sysctl", "-n", "kern.boottime"], capture_output=True, check=True, timeout=5)
+        asked = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "kern.bootsessionuuid"], capture_output=True, check=True, timeout=5
+        )
         return hashlib.sha256(asked.stdout).hexdigest()[:32]
     return f"boot-{psutil.boot_time():.0f}"
 

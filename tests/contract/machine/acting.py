@@ -15,6 +15,8 @@ from morag.control.ports import SweepReport
 from morag.domain.limits import Limits
 from morag.domain.task import Answer, Completed, Extension, Offers, Outcome, Parked, Worker
 
+LONGEST_DELAY_S = 20.0
+"""Of those drawn."""
 LOCAL = 3
 """Workers in processes of this machine; two more are elsewhere."""
 
@@ -57,9 +59,11 @@ class Acting(RuleBasedStateMachine):
         self.is_sound = False
 
     def drain(self) -> None:
-        timers = [rec.ready_at for rec in self.model.all() if rec.is_open]
-        # timers go by the wall clock, which may have been set back
-        self.machine.clock.wall = max([self.machine.clock.wall, *timers])
+        # a delay is over when its time passed, however the wall clock was set
+        self.machine.clock.pass_(LONGEST_DELAY_S)
+        if self.model.is_shared:  # but on a server all go by its clock
+            timers = [rec.ready_at for rec in self.model.all() if rec.is_open]
+            self.machine.clock.wall = max([self.machine.clock.wall, *timers])
         for user, limits in list(self.model.terms.items()):
             self.do_limit(user, replace(limits, running=max(1, limits.running or 9)))
         for _ in range(500):

@@ -68,7 +68,8 @@ def _most_urgent(_shares: Shares, _queue: object, waiting: list[Entry]) -> Entry
 
 def _by_the_wall(machine: Machine, _tx: Transaction) -> Moment:
     now = machine.clock.now()
-    return Moment(now=now, monotonic=now, boot_id=machine.boot_id)
+    steady = machine.clock.uptime() + machine.ahead_s
+    return Moment(now=now, steady=steady, monotonic=now, boot_id=machine.boot_id)
 
 
 def _forgetful(state: TaskState | None, *, is_known: bool = False) -> Answer:
@@ -120,7 +121,7 @@ BUGS = (
         is_quick=False,
     ),
     _sql("grant under the old fence", claim, "GRANT", "fence = fence + 1", "fence = fence"),
-    _sql("claim before the time", claim, "PROMOTE_DUE", "AND ready_at <= :now", ""),
+    _sql("claim before the time", claim, "PROMOTE_DUE", "AND ready_at <= :steady", ""),
     _sql("claim id of another worker", claim, "HELD_BY_CLAIM", " AND worker_id = :worker_id", ""),
     _sql("user served without a charge", claim, "CHARGE", "last_grant = :last_grant, pass = :pass", "pass = pass"),
     _sql("weight ignored", claim, "NEXT_USERS", "room, weight FROM", "room, 1.0 FROM"),
@@ -157,7 +158,7 @@ BUGS = (
         "deadline of a task that has more time meanwhile",
         ending,
         "IS_OVERDUE",
-        " AND due_at <= :now",
+        " AND due_at <= :steady",
         "",
         is_quick=False,
     ),

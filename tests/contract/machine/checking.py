@@ -164,7 +164,7 @@ def _load(model: Model, here: list[Rec]) -> LaneLoad:
     return LaneLoad(
         length=sum(rec.state == "pending" for rec in here),
         running=sum(rec.state == "running" or rec.lapsed for rec in here),
-        oldest_wait_s=max(0.0, model.clock.now() - min(ready)) if ready else None,
+        oldest_wait_s=max(0.0, model.steady - min(ready)) if ready else None,
     )
 
 

@@ -124,7 +124,9 @@ class Judge:
     def _take(self, rec: Rec, ask: Ask) -> None:
         rec.fence += 1
         rec.is_ready = rec.lapsed = False
-        rec.started = self._model.clock.now() if rec.started is None else rec.started
+        if rec.started is None:
+            rec.started = self._model.clock.now()
+            rec.due_at = self._model.steady + rec.new.budget.deadline_s
         rec.holder, rec.worker_id, rec.claim_id = ask.worker, ask.worker.id, ask.claim_id
         rec.attempts.append([rec.fence, ask.worker.id, None])
         rec.become("running")

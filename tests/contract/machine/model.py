@@ -6,7 +6,7 @@ what the store grants, it judges it (`machine.judging`). Its clock, boot id and 
 
 from collections.abc import Sequence
 
-from tests.contract.machine.record import Rec, Seen, Shown, brought, due, reserved
+from tests.contract.machine.record import Rec, Seen, Shown, brought, reserved
 from tests.contract.machine.tree import Tree
 
 from morag.domain.content import Publication
@@ -50,7 +50,7 @@ class Model(Tree):
         rec = self.tasks[task_id]
         if rec.state != "pending" or rec.is_ready:
             return False
-        rec.ready_at, rec.is_ready = self.clock.now(), True
+        rec.ready_at, rec.is_ready = self.steady, True
         return True
 
     def remove(self, user_id: str, document_id: str) -> bool:
@@ -148,7 +148,7 @@ class Model(Tree):
         if rec is None:
             return self._refused(task_id)
         self._let_go(rec, "released")
-        self.stand(rec, self.clock.now())
+        self.stand(rec, self.steady)
         return Answer.OK
 
     # what time and the supervisor do
@@ -157,17 +157,20 @@ class Model(Tree):
         running = [rec for rec in self.tasks.values() if rec.state == "running"]
         lost = [rec for rec in running if self._is_gone(rec) or self._has_expired(rec)]
         overdue = [rec for rec in self.tasks.values() if self._is_overdue(rec)]
-        overdue.sort(key=lambda rec: (due(rec), rec.new.id))
+        overdue.sort(key=lambda rec: (rec.due_at, rec.new.id))
         return Seen(
             lost=[(rec.new.id, rec.fence, self._is_gone(rec)) for rec in lost],
             overdue=[rec.new.id for rec in overdue],
             has_timers=any(self._has_timer(rec) for rec in self.all()),
+            is_time_to_note=self._is_time_to_note(),
         )
 
     def repair(self, seen: Seen) -> tuple[int, int]:
         """(expired, timed out)"""
-        if seen.lost or seen.overdue or seen.has_timers:
+        if seen.lost or seen.overdue or seen.has_timers or seen.is_time_to_note:
             self.promote()
+        if seen.is_time_to_note:
+            self.noted = self.clock.wall, self.steady
         late = [self.tasks[task_id] for task_id in seen.overdue if task_id in self.tasks]
         timed_out = sum(self._is_overdue(rec) and self._time_out(rec) for rec in late)
         expired = 0
@@ -178,6 +181,12 @@ class Model(Tree):
                 self._lapse(rec)
         return expired, timed_out
 
+    def boot(self) -> None:
+        """The machine starts anew: what passed meanwhile only the wall clock can tell, from when it was noted last."""
+        wall, steady = self.noted
+        self.clock.steady = steady + max(0.0, self.clock.wall - wall)
+        self.noted = self.clock.wall, self.steady
+
     def reclaim(self, keep: Worker) -> int:
         freed = 0
         for rec in [rec for rec in self.tasks.values() if rec.state == "running"]:
@@ -187,7 +196,7 @@ class Model(Tree):
                 freed += 1
                 rec.attempts[-1][2] = "released"
                 rec.worker_id = None
-                self.stand(rec, self.clock.now())
+                self.stand(rec, self.steady)
         return freed
 
     def retire(self, older_than_s: float) -> int:
@@ -254,7 +263,7 @@ class Model(Tree):
         rec.failures += not outcome.is_infrastructure
         rec.losses += outcome.is_infrastructure
         rec.failure, rec.failure_code, rec.worker_id = outcome.failure, outcome.failure.code, None
-        self.stand(rec, self.clock.now() + outcome.decision.delay_s)
+        self.stand(rec, self.steady + outcome.decision.delay_s)
         rec.is_ready = outcome.decision.delay_s <= 0
 
     def _lapse(self, rec: Rec) -> None:
@@ -271,10 +280,15 @@ class Model(Tree):
 
     def _has_timer(self, rec: Rec) -> bool:
         """Whether its time has come and nobody noticed yet."""
-        return rec.state == "pending" and not rec.is_ready and rec.ready_at <= self.clock.now()
+        return rec.state == "pending" and not rec.is_ready and rec.ready_at <= self.steady
+
+    def _is_time_to_note(self) -> bool:
+        wall, steady = self.noted
+        moved_s, passed_s = self.clock.wall - wall, self.steady - steady
+        return not self.is_shared and (abs(moved_s - passed_s) > 2 or passed_s > 60)
 
     def _is_overdue(self, rec: Rec) -> bool:
-        return rec.is_open and due(rec) <= self.clock.now()
+        return rec.is_open and rec.due_at <= self.steady
 
     def _has_expired(self, rec: Rec) -> bool:
         return rec.lease_boot != self.lease_boot or rec.lease_until <= self.clock.monotonic()

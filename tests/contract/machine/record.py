@@ -19,6 +19,7 @@ class Rec:
     created: float
     ready_at: float
     state: str = "pending"
+    due_at: float = float("inf")
     is_ready: bool = False
     lapsed: bool = False
     was_resumed: bool = False
@@ -74,6 +75,7 @@ class Seen:
     """(task, fence, whether its process is gone)"""
     overdue: list[str]
     has_timers: bool
+    is_time_to_note: bool
 
 
 def reserved(rec: Rec) -> str | None:
@@ -85,11 +87,3 @@ def brought(new: NewTask) -> int:
     """Bytes of the source it came with."""
     source = new.args.get("source")
     return int(str(source["size_bytes"])) if isinstance(source, dict) else 0
-
-
-def due(rec: Rec) -> float:
-    """When it is out of time."""
-    if rec.started is not None:
-        return rec.started + rec.new.budget.deadline_s
-    waiting_s = rec.new.budget.waiting_s
-    return float("inf") if waiting_s is None else rec.created + waiting_s

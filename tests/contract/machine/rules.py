@@ -190,7 +190,7 @@ class StoreMachine(Acting):
     @precondition(lambda self: self.subject.can_restart)
     @rule(
         seconds=st.sampled_from([LEASE_S, 60.0]),
-        meanwhile=st.sampled_from(["extend", "claim", "restart", ""]),
+        meanwhile=st.sampled_from(["extend", "claim", "restart", "jump", ""]),
         form=drawing.forms,
     )
     def sweep_late(self, seconds: float, meanwhile: str, form: drawing.Form) -> None:
@@ -206,6 +206,8 @@ class StoreMachine(Acting):
             self.claim_all()
         elif meanwhile == "restart":
             self.reclaim(0, is_new_run=True)
+        elif meanwhile == "jump":
+            self.machine.clock.wall += 90_000
         self.swept(self.subject.repair(), self.model.repair(seen))
 
     @rule(n=st.integers(0, LOCAL - 1))
@@ -223,12 +225,15 @@ class StoreMachine(Acting):
         assert told == expected, f"reclaim freed {told}, not {expected}"
 
     @precondition(lambda self: self.subject.can_restart)
-    @rule(is_boot=st.booleans())
-    def restart(self, is_boot: bool) -> None:  # noqa: FBT001 -- drawn by name
+    @rule(is_boot=st.booleans(), off_s=st.sampled_from([10.0, 3_600.0, -90_000.0]))
+    def restart(self, is_boot: bool, off_s: float) -> None:  # noqa: FBT001 -- drawn by name
+        """Of the process or of the whole machine, whose wall clock may be wrong when it is back."""
         if is_boot:
             self.machine.boot_id = self.model.boot_id = f"boot-{self.pids}"
+            self.machine.clock.wall += off_s
             if not self.model.is_shared:
                 self.machine.clock.ticks = 5.0
+                self.model.boot()
         else:
             self.machine.dead.update(worker.pid for worker in self.workers if worker.pid)
         self.workers[:LOCAL] = [self.worker(n) for n in range(LOCAL)]

@@ -18,8 +18,7 @@ from morag.storage.memory.documents import MemoryDocumentStore
 from morag.storage.memory.tasks import MemoryTaskStore
 from morag.storage.sql import records, transaction
 from morag.storage.sql.connection import connect
-from morag.storage.sql.database import Database
-from morag.storage.sql.database import Machine as Host
+from morag.storage.sql.database import Database, machine_at
 from morag.storage.sql.engine import Engine
 from morag.storage.sql.migrate import known_migrations, migrate
 from morag.storage.sql.postgres.database import Member, PostgresDatabase
@@ -225,7 +224,8 @@ class InSqlite(InSql):
 
     def _open(self) -> None:
         self._engine = Engine(self._path, self._machine.bells)
-        self._host = Host(clock=self._machine.clock, boot_id=self._machine.boot_id, is_alive=self._machine.is_alive)
+        machine = self._machine
+        self._host = self.run(machine_at(self._engine, machine.clock, machine.boot_id, machine.is_alive))
         self._database = Database(self._path, self._engine, self._host)
         self.tasks, self.documents = self._database.tasks, self._database.documents
         self._reader = connect(self._path, is_reader=True)
@@ -266,7 +266,7 @@ class InPostgres(InSql):
 
     def _moment(self) -> Moment:
         clock = self._machine.clock
-        return Moment(now=clock.wall, monotonic=clock.ticks, boot_id="the server")
+        return Moment(now=clock.wall, steady=clock.wall, monotonic=clock.ticks, boot_id="the server")
 
     def whole(self) -> Whole:
         def act(tx: Transaction) -> list[list[Row]]:

@@ -22,10 +22,17 @@ class Tree:
         self.tasks: dict[str, Rec] = {}
         self.documents: dict[tuple[str, str], Shown] = {}
         self.terms: dict[str | None, Limits] = {}
+        self.noted = clock.wall, clock.steady
+        """The wall clock as it stood when it was last compared with what passed in truth."""
 
     @property
     def lease_boot(self) -> str:
         return "the server" if self.is_shared else self.boot_id
+
+    @property
+    def steady(self) -> float:
+        """Now, for delays and deadlines: on a server its only clock, elsewhere what passed in truth."""
+        return self.clock.wall if self.is_shared else self.clock.steady
 
     def all(self) -> list[Rec]:
         return list(self.tasks.values())
@@ -64,11 +71,12 @@ class Tree:
     def wake(self, rec: Rec) -> None:
         if rec.state == "waiting" and not self.open_children(rec.new.id):
             rec.was_resumed = True
-            self.stand(rec, self.clock.now())
+            self.stand(rec, self.steady)
 
     def insert(self, new: NewTask, user: str, parent: str | None) -> Rec:
         now = self.clock.now()
-        rec = Rec(new, user, parent, now, now + new.delay_s, is_ready=new.delay_s <= 0)
+        rec = Rec(new, user, parent, now, self.steady + new.delay_s, is_ready=new.delay_s <= 0)
+        rec.due_at = self.steady + (float("inf") if new.budget.waiting_s is None else new.budget.waiting_s)
         rec.become("pending")
         self.tasks[new.id] = rec
         if new.completed_with is not None:

@@ -26,6 +26,9 @@ class Clock:
     def monotonic(self) -> float:
         return self.ticks
 
+    def uptime(self) -> float:
+        return self.ticks
+
 
 class Store(MemoryTaskStore):
     """Fails its acts as told, each with one error."""

@@ -106,7 +106,7 @@ class World:
         failure = Failure(type=FailureType.PROCESSING_ERROR, code="broken_file", message="It is broken.", hint="Mend.")
         state = TaskState.COMPLETED if event in {WebhookEvent.COMPLETED, WebhookEvent.INGESTED} else TaskState.FAILED
         self.tasks[task_id] = replace(
-            opened(new, user_id=user_id, parent_id=None, now=self.clock.now()),
+            opened(new, user_id=user_id, parent_id=None, now=self.clock.now(), steady=0.0),
             state=state,
             result={"document_id": "d1"},
             failure=failure if state is TaskState.FAILED else None,

@@ -1,21 +1,23 @@
 """The rules all stores share, as plain values."""
 
+from dataclasses import replace
+
 import pytest
 
 from morag.domain.failure import Decision, Failure, FailureType, Strategy
-from morag.domain.task import Answer, Completed, Failed, NewTask, Offers, Parked, Priority, Retried, TaskState
+from morag.domain.task import Answer, Budget, Completed, Failed, NewTask, Offers, Parked, Priority, Retried, TaskState
 from morag.domain.transitions import (
     LAST_RANK,
     Standing,
     check_inline,
     digest,
-    due_at,
     is_offered,
     opened,
     rank,
     refused,
     resumed,
     steps,
+    waits_until,
 )
 
 FAILURE = Failure(type=FailureType.PROCESSING_ERROR, code="broken_file", message="It is broken.")
@@ -76,7 +78,9 @@ def test_task_without_content_type_is_not_on_offer_to_who_names_some() -> None:
 
 
 def test_fresh_task_is_due_only_if_its_waiting_is_limited() -> None:
-    assert due_at(opened(child("one"), user_id="ada", parent_id=None, now=5.0)) is None
+    task = opened(child("one"), user_id="ada", parent_id=None, now=5.0, steady=7.0)
+    assert waits_until(task, 7.0) is None
+    assert waits_until(replace(task, budget=Budget(waiting_s=60.0)), 7.0) == 67.0
 
 
 def test_refusal_says_duplicate_before_cancelled_before_lost() -> None:

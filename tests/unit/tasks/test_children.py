@@ -16,7 +16,9 @@ from morag.domain.transitions import opened
 from morag.worker.functions import asking
 from morag.worker.functions.family import Family
 
-NEW = opened(NewTask(id="t", namespace="n", name="parent", user_id="u"), user_id="u", parent_id=None, now=0.0)
+NEW = opened(
+    NewTask(id="t", namespace="n", name="parent", user_id="u"), user_id="u", parent_id=None, now=0.0, steady=0.0
+)
 
 
 def unheard(fraction: float, stage: str, message: str) -> None:

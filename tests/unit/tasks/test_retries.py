@@ -22,7 +22,7 @@ def definition(retries: int, backoff_s: float = 1.0) -> Definition:
 
 def after(failures: int) -> Task:
     new = NewTask(id="t", namespace="n", name="work", user_id="u")
-    return replace(opened(new, user_id="u", parent_id=None, now=0.0), processing_failures=failures)
+    return replace(opened(new, user_id="u", parent_id=None, now=0.0, steady=0.0), processing_failures=failures)
 
 
 def test_n_retries_are_n_plus_one_attempts() -> None:
@@ -48,3 +48,13 @@ def test_the_last_cause_names_the_end(failure: Failure, outcome: type[Failed | T
 
 def test_what_cannot_help_is_not_tried() -> None:
     assert isinstance(decide(replace(RAISED, is_final=True), after(0), definition(5), jitter=0.0), Failed)
+
+
+def test_what_was_lost_with_its_process_runs_again_at_once_whatever_its_retries() -> None:
+    lost = Failure(type=FailureType.WORKER_OFFLINE, code="child_killed", message="killed")
+    outcomes = [decide(lost, replace(after(0), infrastructure_losses=n), definition(0), jitter=1.0) for n in range(6)]
+    for each in outcomes[:5]:
+        assert isinstance(each, Retried)
+        assert (each.is_infrastructure, each.decision.delay_s) == (True, 0.0)
+    assert isinstance(outcomes[5], Failed)
+    assert (outcomes[5].failure.code, "6 times" in outcomes[5].failure.message) == ("workers_lost", True)

@@ -90,6 +90,8 @@ def fits(ledger: Ledger, offers: Offers, lane: str) -> Callable[[Entry], bool]:
 
 def _grant(ledger: Ledger, claim: Claim, entry: Entry) -> Lease:
     now, task = ledger.clock.now(), entry.task
+    if task.started_at is None:
+        entry.due_at = ledger.steady() + task.budget.deadline_s
     entry.task = replace(
         task,
         state=TaskState.RUNNING,

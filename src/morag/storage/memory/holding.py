@@ -75,7 +75,7 @@ class Holding:
         """Take the task from its holder and put it back into its lane."""
         self._ledger.slot_freed(entry)
         self._ledger.end_attempt(entry, "released")
-        self._ledger.stand_in_lane(entry, ready_at=self._clock.now(), worker_id=None)
+        self._ledger.stand_in_lane(entry, ready_at=self._ledger.steady(), worker_id=None)
         self._ledger.note_state(entry, reason=reason, **({"worker_id": was_held_by} if was_held_by else {}))
 
     def _recover(self, entry: Entry) -> None:
@@ -113,7 +113,7 @@ class Holding:
         task, delay_s = entry.task, outcome.decision.delay_s
         self._ledger.stand_in_lane(
             entry,
-            ready_at=self._clock.now() + delay_s,
+            ready_at=self._ledger.steady() + delay_s,
             worker_id=None,
             failure=outcome.failure,
             processing_failures=task.processing_failures + (not outcome.is_infrastructure),

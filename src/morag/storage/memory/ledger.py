@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from morag.control.ports import Clock, Signals
+from morag.control.ports import Signals, SteadyClock
 from morag.domain.failure import Decision, Failure
 from morag.domain.history import Attempt, Event
 from morag.domain.limits import Limits
 from morag.domain.task import TERMINAL_STATES, NewTask, Task, TaskState, Worker
-from morag.domain.transitions import Standing, as_json, due_at, opened, rank, resumed
+from morag.domain.transitions import Standing, as_json, opened, rank, resumed, waits_until
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -20,6 +20,8 @@ class Entry:
     new: NewTask
     rank: int
     is_ready: bool
+    due_at: float | None = None
+    """When it times out as it stands, on the steady time."""
     lapsed: bool = False
     """Pending because its lease expired: its holder may still come back."""
     worker: Worker | None = None
@@ -55,12 +57,17 @@ class Entry:
 class Ledger:
     """All records, by id, with their log and bells."""
 
-    def __init__(self, clock: Clock, signals: Signals) -> None:
+    def __init__(self, clock: SteadyClock, signals: Signals) -> None:
         self.clock = clock
+        self._ahead_s = clock.now() - clock.uptime()
         self.entries: dict[str, Entry] = {}
         self.limits: dict[str | None, Limits] = {}
         """By user; None is for all who have none of their own."""
         self._signals = signals
+
+    def steady(self) -> float:
+        """Now, for delays and deadlines: begun as the wall clock, which may be set since then."""
+        return self.clock.uptime() + self._ahead_s
 
     def of(self, task_id: str) -> Entry | None:
         """The entry, None for an unknown id."""
@@ -94,10 +101,18 @@ class Ledger:
 
     def insert(self, new: NewTask, *, user_id: str, parent_id: str | None) -> Entry:
         """Store one record with the first line of its log."""
-        task = opened(new, user_id=user_id, parent_id=parent_id, now=self.clock.now())
+        steady = self.steady()
+        task = opened(new, user_id=user_id, parent_id=parent_id, now=self.clock.now(), steady=steady)
         is_ready = not task.state.is_terminal and new.delay_s <= 0
         standing = Standing.ROOT if parent_id is None else Standing.CHILD
-        entry = Entry(task=task, new=new, rank=rank(standing, new.priority), is_ready=is_ready, blobs=set(new.blobs))
+        entry = Entry(
+            task=task,
+            new=new,
+            rank=rank(standing, new.priority),
+            is_ready=is_ready,
+            due_at=waits_until(task, steady),
+            blobs=set(new.blobs),
+        )
         self.entries[new.id] = entry
         self.note(entry, "state", state=TaskState.PENDING.value, lane=task.lane, reason=task.routing.reason)
         if task.state.is_terminal:
@@ -123,7 +138,7 @@ class Ledger:
     def stand_in_lane(self, entry: Entry, *, ready_at: float, **changes: Any) -> None:
         """Let the task be pending, claimable from `ready_at` on."""
         entry.set(state=TaskState.PENDING, ready_at=ready_at, **changes)
-        if ready_at <= self.clock.now():
+        if ready_at <= self.steady():
             self.ready(entry)
 
     def ready(self, entry: Entry) -> None:
@@ -146,7 +161,7 @@ class Ledger:
         """Let delayed tasks whose time has come be claimable."""
         for entry in self.entries.values():
             task = entry.task
-            if task.state is TaskState.PENDING and not entry.is_ready and task.ready_at <= self.clock.now():
+            if task.state is TaskState.PENDING and not entry.is_ready and task.ready_at <= self.steady():
                 self.ready(entry)
 
     def end_attempt(
@@ -161,7 +176,7 @@ class Ledger:
     def end(self, entry: Entry, state: TaskState, failure: Failure | None = None, **changes: Any) -> None:
         """Make the state terminal, cancel what is open below, tell the parent."""
         entry.set(state=state, finished_at=self.clock.now(), failure=failure, **changes)
-        entry.is_ready = entry.lapsed = False
+        entry.is_ready, entry.lapsed, entry.due_at = False, False, None
         more = {"code": failure.code, "message": failure.message, "hint": failure.hint} if failure else {}
         self.note_state(entry, **more)
         for child in self.children(entry.task.id):
@@ -185,7 +200,7 @@ class Ledger:
         if entry.task.state is not TaskState.WAITING:
             return False
         entry.rank = resumed(entry.rank)
-        self.stand_in_lane(entry, ready_at=self.clock.now(), open_children=0)
+        self.stand_in_lane(entry, ready_at=self.steady(), open_children=0)
         self.note_state(entry, reason="children_ended")
         return True
 
@@ -198,8 +213,8 @@ class Ledger:
 
     def overdue(self) -> list[Entry]:
         """Open tasks past their deadline or their waiting limit, by when that was."""
-        now = self.clock.now()
-        found = [(due, entry.task.id) for entry in self.entries.values() if (due := due_at(entry.task)) is not None]
+        now = self.steady()
+        found = [(entry.due_at, entry.task.id) for entry in self.entries.values() if entry.due_at is not None]
         return [self.entries[task_id] for due, task_id in sorted(found) if due <= now]
 
     def _tell_parent(self, entry: Entry) -> None:

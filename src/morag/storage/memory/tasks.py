@@ -5,7 +5,7 @@ Nothing here awaits inside an act, so that each is atomic on its event loop. One
 
 from collections.abc import Mapping, Sequence
 
-from morag.control.ports import Clock, LaneLoad, Signals, SweepReport
+from morag.control.ports import LaneLoad, Signals, SteadyClock, SweepReport
 from morag.domain.history import Attempt, Event
 from morag.domain.limits import Limits, Usage, check
 from morag.domain.task import Answer, Extension, Lease, NewTask, Offers, Outcome, Parked, Task, TaskState, Worker
@@ -27,7 +27,7 @@ class MemoryTaskStore:
     """`control.ports.TaskStore` without a file."""
 
     def __init__(
-        self, documents: MemoryDocumentStore, *, clock: Clock, signals: Signals, boot_id: str, is_alive: IsAlive
+        self, documents: MemoryDocumentStore, *, clock: SteadyClock, signals: Signals, boot_id: str, is_alive: IsAlive
     ) -> None:
         """Publish to `documents`; `boot_id` and `is_alive` tell which processes of this machine are gone."""
         self._documents = documents
@@ -91,7 +91,7 @@ class MemoryTaskStore:
         entry = self._ledger.of(task_id)
         if entry is None or entry.is_ready or entry.task.state is not TaskState.PENDING:
             return False
-        self._ledger.stand_in_lane(entry, ready_at=self._clock.now())
+        self._ledger.stand_in_lane(entry, ready_at=self._ledger.steady())
         return True
 
     async def sweep(self) -> SweepReport:
@@ -289,5 +289,5 @@ class MemoryTaskStore:
             length=sum(entry.task.state is TaskState.PENDING for entry in here),
             # the holder of an expired lease may still be at it
             running=sum(entry.is_running or entry.lapsed for entry in here),
-            oldest_wait_s=max(0.0, self._clock.now() - min(ready)) if ready else None,
+            oldest_wait_s=max(0.0, self._ledger.steady() - min(ready)) if ready else None,
         )

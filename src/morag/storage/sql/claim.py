@@ -61,7 +61,7 @@ def grant(tx: Transaction, at: Moment, claim: Claim, *, lanes: Sequence[str], n:
 
 def promote(tx: Transaction, at: Moment) -> None:
     """Let delayed tasks whose time has come stand in their lanes."""
-    for lane, namespace, user_id in tx.rows(sql.PROMOTE_DUE, now=at.now):
+    for lane, namespace, user_id in tx.rows(sql.PROMOTE_DUE, steady=at.steady):
         stand_in_lane(tx, lane, namespace, user_id)
 
 
@@ -104,6 +104,7 @@ def _grant_all(tx: Transaction, at: Moment, claim: Claim, ids: Sequence[str]) ->
         sql.GRANT,
         ids=asked,
         now=at.now,
+        steady=at.steady,
         claim_id=claim.claim_id,
         worker_id=worker.id,
         worker_boot=worker.boot_id,

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from morag.control.ports import Clock, Signals
+from morag.control.ports import Signals, SteadyClock
 from morag.storage import host
+from morag.storage.sql import steady_time
 from morag.storage.sql.backup import copy
 from morag.storage.sql.documents import SqlDocumentStore, SqlMeta
 from morag.storage.sql.engine import Engine
@@ -14,8 +15,8 @@ from morag.storage.sql.keys import SqlKeyStore
 from morag.storage.sql.migrate import known_migrations, migrate
 from morag.storage.sql.tasks import SqlTaskStore
 from morag.storage.sql.transaction import Moment, Transaction
-from morag.storage.sql.webhooks import SqlDeliveryStore
 from morag.storage.sql.uploads import SqlUploadStore
+from morag.storage.sql.webhooks import SqlDeliveryStore
 from morag.storage.sql.workers import SqlWorkerStore
 
 
@@ -23,13 +24,17 @@ from morag.storage.sql.workers import SqlWorkerStore
 class Machine:
     """The one machine that uses the file (`transaction.Host`): leases go by its boot and monotonic clock."""
 
-    clock: Clock
+    clock: SteadyClock
+    ahead_s: float
+    """What is added to the uptime to have the steady time."""
     boot_id: str
     is_alive: Callable[[int, float | None], bool]
 
     def moment(self, _tx: Transaction, /) -> Moment:
         """Now, by the machine's clocks."""
-        return Moment(now=self.clock.now(), monotonic=self.clock.monotonic(), boot_id=self.boot_id)
+        clock = self.clock
+        steady = clock.uptime() + self.ahead_s
+        return Moment(now=clock.now(), steady=steady, monotonic=clock.monotonic(), boot_id=self.boot_id)
 
     def is_gone(self, boot_id: str, pid: int | None, pid_started_at: float | None) -> bool:
         """Whether a process of this machine ended; no process of an earlier boot is left."""
@@ -47,12 +52,12 @@ class Database:
         self.meta = SqlMeta(engine)
         self.keys = SqlKeyStore(engine)
         self.workers = SqlWorkerStore(engine, machine)
+        self.uploads = SqlUploadStore(engine, machine)
         self.deliveries = SqlDeliveryStore(engine, machine)
 
     async def backup(self, path: Path) -> None:
         """Write all that is committed to the file `path`, whole or not at all, while work goes on."""
         await asyncio.to_thread(copy, self._path, path)
-        self.uploads = SqlUploadStore(engine, machine)
 
     async def close(self) -> None:
         """Commit what is queued and let go of the file."""
@@ -62,7 +67,7 @@ class Database:
 async def open_database(
     path: Path,
     *,
-    clock: Clock,
+    clock: SteadyClock,
     signals: Signals,
     boot_id: str | None = None,
     is_alive: Callable[[int, float | None], bool] = host.is_alive,
@@ -74,5 +79,19 @@ async def open_database(
     """
     await asyncio.to_thread(migrate, path, known_migrations())
     engine = await asyncio.to_thread(Engine, path, signals)
-    machine = Machine(clock=clock, boot_id=boot_id or host.boot_id(), is_alive=is_alive)
+    try:
+        machine = await machine_at(engine, clock, boot_id or host.boot_id(), is_alive)
+    except BaseException:
+        await engine.close()
+        raise
     return Database(path, engine, machine)
+
+
+async def machine_at(
+    engine: Engine, clock: SteadyClock, boot_id: str, is_alive: Callable[[int, float | None], bool]
+) -> Machine:
+    """This machine, its steady time begun in the file if nobody did in this boot. Raises StorageFull, Unavailable."""
+    ahead_s = await engine.read(lambda tx: steady_time.known(tx, boot_id))
+    if ahead_s is None:
+        ahead_s = await engine.write(lambda tx: steady_time.begin(tx, clock, boot_id))
+    return Machine(clock=clock, ahead_s=ahead_s, boot_id=boot_id, is_alive=is_alive)

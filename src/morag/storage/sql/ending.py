@@ -57,7 +57,7 @@ def follow_up(tx: Transaction, at: Moment, task_id: str, parent_id: str | None, 
 
 def resume(tx: Transaction, at: Moment, task_id: str) -> bool:
     """Put a waiting task whose children ended back into its lane, before the user's others."""
-    queue = tx.row(sql.RESUME, id=task_id, now=at.now)
+    queue = tx.row(sql.RESUME, id=task_id, steady=at.steady)
     if queue is None:
         return False
     stand_in_lane(tx, *queue)

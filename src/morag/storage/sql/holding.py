@@ -76,7 +76,7 @@ def settle(tx: Transaction, at: Moment, task_id: str, fence: int, outcome: Outco
 
 def release(tx: Transaction, at: Moment, task_id: str, fence: int, reason: str) -> Answer:
     """Put the task back into its lane as if it had not been claimed."""
-    queue = _back_to_lane(tx, task_id, fence, ready_at=at.now)
+    queue = _back_to_lane(tx, task_id, fence, ready_at=at.steady)
     if queue is None:
         return _refused(tx, task_id, fence)
     _close_attempt(tx, at, task_id, fence, "released")
@@ -87,7 +87,7 @@ def release(tx: Transaction, at: Moment, task_id: str, fence: int, reason: str) 
 
 def hasten(tx: Transaction, at: Moment, task_id: str) -> bool:
     """Put a task that waits for its time into its lane now."""
-    queue = tx.row(sql.HASTEN, id=task_id, now=at.now)
+    queue = tx.row(sql.HASTEN, id=task_id, steady=at.steady)
     if queue is None:
         return False
     stand_in_lane(tx, *queue)
@@ -150,7 +150,7 @@ def _show(tx: Transaction, at: Moment, task_id: str, fence: int, user_id: str, o
 
 def _retry(tx: Transaction, at: Moment, task_id: str, fence: int, outcome: Retried) -> bool:
     delay_s = outcome.decision.delay_s
-    queue = _back_to_lane(tx, task_id, fence, ready_at=at.now + delay_s, is_ready=delay_s <= 0, outcome=outcome)
+    queue = _back_to_lane(tx, task_id, fence, ready_at=at.steady + delay_s, is_ready=delay_s <= 0, outcome=outcome)
     if queue is None:
         return False
     _end_attempt(tx, at, task_id, fence, outcome)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from morag.domain.errors import DocumentExists, IdempotencyConflict
 from morag.domain.limits import Allowance
 from morag.domain.task import NewTask, Reservation, Task, TaskState
-from morag.domain.transitions import IDEMPOTENCY_S, opened
+from morag.domain.transitions import IDEMPOTENCY_S, opened, waits_until
 from morag.storage.sql import limits, records
 from morag.storage.sql.statements import intake as sql
 from morag.storage.sql.statements import reading
@@ -22,8 +22,8 @@ def submit(tx: Transaction, at: Moment, tasks: Sequence[NewTask]) -> list[Task]:
 
 def insert(tx: Transaction, at: Moment, new: NewTask, *, user_id: str, parent_id: str | None) -> Task:
     """Store one record with its blobs, its place in the lane and the first line of its log."""
-    record = opened(new, user_id=user_id, parent_id=parent_id, now=at.now)
-    values = records.task_values(record, new)
+    record = opened(new, user_id=user_id, parent_id=parent_id, now=at.now, steady=at.steady)
+    values = records.task_values(record, new, waits_until(record, at.steady))
     tx.run(sql.INSERT_TASK, **values)
     for sha256 in new.blobs:
         tx.run(sql.INSERT_BLOB, task_id=new.id, sha256=sha256)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from morag.control.ports import SweepReport
 from morag.domain.task import TaskState, Worker
 from morag.domain.transitions import overdue, worn_out
-from morag.storage.sql import records
+from morag.storage.sql import records, steady_time
 from morag.storage.sql.claim import promote
 from morag.storage.sql.ending import close, resume
 from morag.storage.sql.limits import slot_freed
@@ -32,9 +32,10 @@ class Broken:
     overdue: tuple[str, ...]
     forgotten: tuple[str, ...]
     has_timers: bool
+    is_time_to_note: bool
 
     def __bool__(self) -> bool:
-        return bool(self.lost or self.overdue or self.forgotten or self.has_timers)
+        return bool(self.lost or self.overdue or self.forgotten or self.has_timers or self.is_time_to_note)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +57,18 @@ def look(tx: Transaction, at: Moment, host: Host) -> Broken:
             for held, is_gone in _judged(tx, at, host)
             if is_gone or held.has_expired
         ),
-        overdue=tuple(row[0] for row in tx.rows(sql.OVERDUE, now=at.now, limit=AT_ONCE)),
+        overdue=tuple(row[0] for row in tx.rows(sql.OVERDUE, steady=at.steady, limit=AT_ONCE)),
         forgotten=tuple(row[0] for row in tx.rows(sql.FORGOTTEN)),
-        has_timers=tx.row(sql.IS_TIMER_DUE, now=at.now) is not None,
+        has_timers=tx.row(sql.IS_TIMER_DUE, steady=at.steady) is not None,
+        is_time_to_note=steady_time.is_time_to_note(tx, at),
     )
 
 
 def repair(tx: Transaction, at: Moment, broken: Broken) -> SweepReport:
     """Repair it, as far as it still is so."""
     promote(tx, at)
+    if broken.is_time_to_note:
+        steady_time.note(tx, at)
     return SweepReport(
         timed_out=sum(_time_out(tx, at, task_id) for task_id in broken.overdue),
         expired=sum(_lapse(tx, at, task_id, fence, why) for task_id, fence, why in broken.lost),
@@ -131,14 +135,14 @@ def _wake(tx: Transaction, at: Moment, task_id: str) -> bool:
 
 
 def _time_out(tx: Transaction, at: Moment, task_id: str) -> bool:
-    if tx.row(sql.IS_OVERDUE, id=task_id, now=at.now) is None:
+    if tx.row(sql.IS_OVERDUE, id=task_id, steady=at.steady) is None:
         return False
     (row,) = tx.rows(reading.GET, id=task_id)
     return close(tx, at, task_id, TaskState.TIMEOUT, overdue(records.task(row)))
 
 
 def _free(tx: Transaction, at: Moment, held: _Held) -> bool:
-    queue = tx.row(sql.FREE, id=held.task_id, fence=held.fence, now=at.now)
+    queue = tx.row(sql.FREE, id=held.task_id, fence=held.fence, steady=at.steady)
     if queue is None:
         return False
     tx.run(sql.CLOSE_ATTEMPT, id=held.task_id, now=at.now, outcome="released", failure=None)

@@ -186,7 +186,7 @@ class SqlTaskStore:
 
     async def lanes(self, *, user_id: str | None = None) -> Mapping[str, LaneLoad]:
         """By lane: what stands there and what runs."""
-        return await self._engine.read(lambda tx: _loads(tx, user_id, self._host.moment(tx).now))
+        return await self._engine.read(lambda tx: _loads(tx, user_id, self._host.moment(tx).steady))
 
     async def ready(self, lane: str, offers: Offers, *, limit: int) -> list[tuple[str, int]]:
         """(task id, attempts so far) of ready tasks in a lane that such a claimer could be granted, in no order."""
@@ -225,7 +225,7 @@ def _ready(tx: Transaction, lane: str, offers: Offers, limit: int) -> list[tuple
     return found
 
 
-def _loads(tx: Transaction, user_id: str | None, now: float) -> dict[str, LaneLoad]:
+def _loads(tx: Transaction, user_id: str | None, steady: float) -> dict[str, LaneLoad]:
     ready = {lane: (n, since) for lane, n, since in tx.rows(sql.READY_BY_LANE, user_id=user_id)}
     delayed, running, lapsed = (
         {row[0]: int(row[1]) for row in tx.rows(statement, user_id=user_id)}
@@ -236,7 +236,7 @@ def _loads(tx: Transaction, user_id: str | None, now: float) -> dict[str, LaneLo
             length=(ready[lane][0] if lane in ready else 0) + delayed.get(lane, 0),
             # the holder of an expired lease may still be at it
             running=running.get(lane, 0) + lapsed.get(lane, 0),
-            oldest_wait_s=max(0.0, now - ready[lane][1]) if lane in ready else None,
+            oldest_wait_s=max(0.0, steady - ready[lane][1]) if lane in ready else None,
         )
         for lane in {*ready, *delayed, *running, *lapsed}
     }

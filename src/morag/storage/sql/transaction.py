@@ -17,10 +17,14 @@ Value: TypeAlias = str | int | float | bytes | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """When, by both clocks, and in which run of the clock `monotonic` an act takes place."""
+    """When, by all clocks, and in which run of the clock `monotonic` an act takes place."""
 
     now: float
+    """On the wall: for what people read."""
+    steady: float
+    """On the store's own time (`steady_time`), which a wall clock that jumps leaves alone: for delays and deadlines."""
     monotonic: float
+    """For leases."""
     boot_id: str
 
 

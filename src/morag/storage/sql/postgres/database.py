@@ -41,7 +41,7 @@ class Member:
         if self.turned:
             return self.turned()
         ((now,),) = tx.rows(_NOW)
-        return Moment(now=now, monotonic=now, boot_id=_CLOCK)
+        return Moment(now=now, steady=now, monotonic=now, boot_id=_CLOCK)
 
     def is_gone(self, boot_id: str, pid: int | None, pid_started_at: float | None) -> bool:
         """Whether a process of this run of this machine ended; of other machines only leases tell."""

@@ -3,7 +3,7 @@
 PROMOTE_DUE = """
 UPDATE tasks SET is_ready = 1
 WHERE id IN (
-    SELECT id FROM tasks WHERE state = 'pending' AND is_ready = 0 AND ready_at <= :now /*pg FOR UPDATE SKIP LOCKED */
+    SELECT id FROM tasks WHERE state = 'pending' AND is_ready = 0 AND ready_at <= :steady /*pg FOR UPDATE SKIP LOCKED */
 )
 RETURNING lane, namespace, user_id
 """
@@ -75,7 +75,7 @@ UPDATE shares SET is_active = 0 WHERE lane = :lane AND namespace = :namespace AN
 GRANT = """
 UPDATE tasks SET
     state = 'running', is_ready = 0, lapsed = 0, fence = fence + 1, attempt = attempt + 1,
-    due_at = CASE WHEN started_at IS NULL THEN :now + deadline_s ELSE due_at END,
+    due_at = CASE WHEN started_at IS NULL THEN :steady + deadline_s ELSE due_at END,
     started_at = coalesce(started_at, :now),
     claim_id = :claim_id, worker_id = :worker_id, worker_boot = :worker_boot, worker_pid = :worker_pid,
     worker_pid_started = :worker_pid_started, lease_s = :lease_s, lease_boot = :boot_id, lease_until = :until

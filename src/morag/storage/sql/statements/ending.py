@@ -26,7 +26,7 @@ UPDATE tasks SET open_children = open_children - 1 WHERE id = :id AND open_child
 """
 
 RESUME = """
-UPDATE tasks SET state = 'pending', is_ready = 1, open_children = 0, ready_at = :now, rank = rank % 16
+UPDATE tasks SET state = 'pending', is_ready = 1, open_children = 0, ready_at = :steady, rank = rank % 16
 WHERE id = :id AND state = 'waiting'
 RETURNING lane, namespace, user_id
 """
@@ -40,7 +40,7 @@ RETURNING lane, namespace, user_id, worker_id, infrastructure_losses > infrastru
 
 FREE = """
 UPDATE tasks SET
-    state = 'pending', is_ready = 1, ready_at = :now, worker_id = NULL, claim_id = NULL, lease_until = NULL
+    state = 'pending', is_ready = 1, ready_at = :steady, worker_id = NULL, claim_id = NULL, lease_until = NULL
 WHERE id = :id AND fence = :fence AND state = 'running'
 RETURNING lane, namespace, user_id
 """
@@ -62,7 +62,7 @@ WHERE user_id = :user_id AND reserved_document_id = :document_id AND finished_at
 ORDER BY id
 """
 
-OVERDUE = "SELECT id FROM tasks WHERE due_at IS NOT NULL AND due_at <= :now ORDER BY due_at, id LIMIT :limit"
+OVERDUE = "SELECT id FROM tasks WHERE due_at IS NOT NULL AND due_at <= :steady ORDER BY due_at, id LIMIT :limit"
 
 FORGOTTEN = """
 SELECT id FROM tasks AS parent
@@ -71,7 +71,7 @@ WHERE state = 'waiting' AND NOT EXISTS (
 )
 """
 
-IS_OVERDUE = "SELECT 1 FROM tasks WHERE id = :id AND due_at <= :now /*pg FOR UPDATE */"
+IS_OVERDUE = "SELECT 1 FROM tasks WHERE id = :id AND due_at <= :steady /*pg FOR UPDATE */"
 
 IS_FORGOTTEN = """
 SELECT 1 FROM tasks AS parent
@@ -80,4 +80,4 @@ WHERE id = :id AND state = 'waiting' AND NOT EXISTS (
 )
 """
 
-IS_TIMER_DUE = "SELECT 1 FROM tasks WHERE state = 'pending' AND is_ready = 0 AND ready_at <= :now LIMIT 1"
+IS_TIMER_DUE = "SELECT 1 FROM tasks WHERE state = 'pending' AND is_ready = 0 AND ready_at <= :steady LIMIT 1"

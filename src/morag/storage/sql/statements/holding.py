@@ -53,7 +53,7 @@ RETURNING lane, namespace, user_id
 """
 
 HASTEN = """
-UPDATE tasks SET is_ready = 1, ready_at = :now WHERE id = :id AND state = 'pending' AND is_ready = 0
+UPDATE tasks SET is_ready = 1, ready_at = :steady WHERE id = :id AND state = 'pending' AND is_ready = 0
 RETURNING lane, namespace, user_id
 """
 
