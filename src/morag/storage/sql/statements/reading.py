@@ -74,5 +74,5 @@ SELECT value FROM json_each(:blobs)
 WHERE (SELECT 1 FROM task_blobs WHERE sha256 = value LIMIT 1) IS NOT NULL
     OR (SELECT 1 FROM documents WHERE document_blob = value LIMIT 1) IS NOT NULL
     OR (SELECT 1 FROM documents WHERE original_blob = value LIMIT 1) IS NOT NULL
-"""
     OR (SELECT 1 FROM uploads WHERE sha256 = value LIMIT 1) IS NOT NULL
+"""
