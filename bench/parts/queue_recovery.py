@@ -101,7 +101,7 @@ async def drained_idle(scene: Scene) -> float:
 
 
 OUR_CASES = (
-    ("child of a heavy task killed → its retry runs", "≤ 0.2", child_killed),
+    ("child of a heavy task killed → it runs again", "≤ 0.2", child_killed),
     ("process killed, started again at once → running", "≤ 2", process_killed),
     ("process killed → running in a sibling on the file", "≤ 3", sibling_takes_over),
     (f"SIGTERM → running in a sibling, beyond drain_s={DRAIN_S:g}", "≤ 1", drained_to_sibling),

@@ -26,9 +26,9 @@ async def light() -> None:
     await asyncio.sleep(LONG_S)
 
 
-@tasks.task("heavy", heavy=True, retries=1, backoff_s=0.0)
+@tasks.task("heavy", heavy=True)
 def heavy() -> None:
-    """Run for long in a child; what is measured is the way back, not the pause that an author wishes."""
+    """Run for long in a child."""
     witness()
     time.sleep(LONG_S)
 

@@ -25,8 +25,7 @@ def made(*, loop_slots: int | None = None) -> TaskManager:
     manager = TaskManager(NAMESPACE, data_dir=contract.FOLDER, drain_s=DRAIN_S, **slots)
     manager.task("noop")(noop)
     manager.task("nap")(contract.async_nap)
-    # a killed child is a failed attempt: the least pause before its retry shows how soon the death was seen
-    manager.task("heavy_nap", heavy=True, retries=1, backoff_s=0.01)(contract.nap)
+    manager.task("heavy_nap", heavy=True)(contract.nap)
     return manager
 
 

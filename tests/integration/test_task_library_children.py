@@ -204,4 +204,5 @@ async def test_the_time_limit_of_a_parent_is_that_of_each_run(app: Any) -> None:
 async def test_no_process_is_left_behind_by_parents_in_child_processes(app: Any) -> None:
     await done(app, "rounds_in_child", 3)
     children = psutil.Process(os.getpid()).children()
-    assert len([each for each in children if "morag.worker.functions.call" in each.cmdline()]) == 1
+    # the one that ran them all, and the spare
+    assert len([each for each in children if "morag.worker.functions.call" in each.cmdline()]) <= 2

@@ -32,8 +32,8 @@ from morag.storage.sql.database import open_database
 from morag.storage.sql.postgres.database import open_postgres
 from morag.tasks.doors import FunctionDoor
 from morag.telemetry import log, settle_in
-from morag.worker.functions.child import is_child
 from morag.worker.functions.children import Children
+from morag.worker.functions.loading import is_child
 from morag.worker.functions.runner import FunctionRunner
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ CLEAN_S = 600.0
 UNKNOWN_S = 30.0
 """How often names are looked for that nobody here knows."""
 DAY_S = 86_400.0
+AHEAD = ("morag.tasks.manager",)
+"""What a child loads before it is told what to run: every application's module imports it."""
 CANCEL_S = 1.0
 """How often a Celery worker asks whether what it runs is still wanted: nobody can tell it."""
 
@@ -97,7 +99,7 @@ class Engine:
         self._registry = registry
         self._around = around
         self._blobs: FolderBlobStore | None = None
-        self._children = Children(memory_bytes=around.child_memory_bytes)
+        self._children = Children(memory_bytes=around.child_memory_bytes, ahead=AHEAD)
         self._loops = Loops()
         self._warned: set[str] = set()
         self._worker = this_worker("celery" if around.is_celery_worker else "tasks")

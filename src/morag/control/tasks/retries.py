@@ -3,15 +3,23 @@
 Unlike conversions, whose failures say what to do (`control.failover`), these follow the number their author gave.
 """
 
+from dataclasses import replace
+
 from morag.control.tasks.definitions import Definition
 from morag.domain.failure import Alternative, Decision, Failure, FailureType, Strategy
 from morag.domain.task import Failed, Retried, Task, TimedOut
+from morag.domain.transitions import worn_out
 
 MAX_DELAY_S = 300.0
 
 
 def decide(failure: Failure, task: Task, definition: Definition, *, jitter: float) -> Failed | TimedOut | Retried:
-    """Try again with twice the delay, or end it. `jitter`, 0 to 1: half the delay is fixed, half is drawn."""
+    """Try again with twice the delay, or end it. `jitter`, 0 to 1: half the delay is fixed, half is drawn.
+
+    What was lost with its process is no failure of the function: it runs again at once, as after the death of a server.
+    """
+    if failure.type is FailureType.WORKER_OFFLINE:
+        return _lost(failure, task)
     tries = task.processing_failures + 1
     if failure.is_final:
         return Failed(failure=failure, decision=_give_up("Trying again cannot help."))
@@ -29,6 +37,16 @@ def decide(failure: Failure, task: Task, definition: Definition, *, jitter: floa
     decision = _give_up(f"It failed {tries} times, and has {definition.retries} retries.")
     outcome = TimedOut if failure.type is FailureType.TASK_TIMEOUT else Failed
     return outcome(failure=failure, decision=decision, needs_attention=definition.retries > 0)
+
+
+def _lost(failure: Failure, task: Task) -> Failed | Retried:
+    losses, most = task.infrastructure_losses + 1, task.budget.infrastructure
+    if losses > most:
+        decision = _give_up(f"It was lost with its process {losses} times.")
+        told = worn_out(replace(task, infrastructure_losses=losses))
+        return Failed(failure=told, decision=decision, needs_attention=True)
+    decision = Decision(strategy=Strategy.RETRY_SAME_WORKER, reason=f"Lost with its process, {losses} of {most} times.")
+    return Retried(failure=failure, decision=decision, is_infrastructure=True)
 
 
 def _give_up(reason: str) -> Decision:

@@ -92,6 +92,10 @@ def main() -> None:
     """Answer calls until standard input ends."""
     jobs, answers = _streams()
     arrived = _listen(jobs)
+    ahead = sys.argv[1:]
+    del sys.argv[1:]  # no business of the application's
+    for module in ahead:
+        importlib.import_module(module)
     while True:
         job = json.loads(arrived.get())
         questions = Questions(answers, arrived)

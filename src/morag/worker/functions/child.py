@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from morag.control.tasks.definitions import Definition
 from morag.domain.failure import AttemptFailed
 from morag.worker.functions import failures, frames
 from morag.worker.functions.asking import place
+from morag.worker.functions.loading import PROGRAM
 from morag.worker.sandbox import memory
 
 START_S = 60.0
@@ -26,7 +27,6 @@ TICK_S = 0.1
 """How often memory and time are looked at."""
 LAST_WORDS_S = 0.5
 PIPE_BYTES = 1024**2
-PROGRAM = ["-m", "morag.worker.functions.call"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +69,14 @@ class Child:
         """Whether the latest call was answered, well or badly: then it can take another."""
 
     @classmethod
-    async def start(cls) -> "Child":
-        """Start one in a session of its own, so that it can be ended with all it started."""
+    async def start(cls, ahead: Sequence[str] = ()) -> "Child":
+        """Start one in a session of its own, so that it can be ended with all it started.
+
+        It loads the modules `ahead` of its first call. Raises OSError.
+        """
         return cls(
             await asyncio.create_subprocess_exec(
-                *(sys.executable, *PROGRAM),
+                *(sys.executable, *PROGRAM, *ahead),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=PIPE_BYTES,
@@ -109,11 +112,10 @@ class Child:
         with suppress(ConnectionError):
             await self._jobs.wait_closed()
 
-    async def perform(self, job: Job, report: Report, *, timeout_s: float | None, memory_bytes: int) -> bytes:
+    async def perform(self, job: Job, report: Report, limits: "Limits") -> bytes:
         """The result of one call. Raises AttemptFailed, and Parking."""
         self.has_answered = False
         kills = memory.kernel_kills()
-        limits = Limits(timeout_s=timeout_s, memory_bytes=memory_bytes)
         answering = asyncio.create_task(self._answer(job, report, limits))
         ending = asyncio.create_task(self._process.wait())
         try:
@@ -173,7 +175,9 @@ class Child:
 class Limits:
     """What one call may use. Its time runs from when the function is found, for loading a module may take long."""
 
-    def __init__(self, *, timeout_s: float | None, memory_bytes: int) -> None:
+    def __init__(self, *, timeout_s: float | None, memory_bytes: int, on_start: Callable[[], None]) -> None:
+        """`on_start` is called when the time begins."""
+        self._on_start = on_start
         self._clock = asyncio.get_running_loop().time
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
@@ -183,6 +187,7 @@ class Limits:
     def start(self) -> None:
         """The function is called now."""
         self._has_started = True
+        self._on_start()
         self._until = math.inf if self._timeout_s is None else self._clock() + self._timeout_s
 
     def check(self, pid: int) -> None:
@@ -193,11 +198,6 @@ class Limits:
             )
         if memory.resident_bytes(pid) > self._memory_bytes:
             raise AttemptFailed(failures.out_of_memory(f"over {self._memory_bytes >> 20} MiB"))
-
-
-def is_child() -> bool:
-    """Whether this process is one, so that what an application's module makes for others only can be left out."""
-    return sys.orig_argv[1:] == PROGRAM
 
 
 def _kill(act: Callable[[int, int], None], pid: int) -> None:

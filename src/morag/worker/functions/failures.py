@@ -73,17 +73,28 @@ def told(answer: dict[str, Any]) -> Failure:
 
 
 def died(returncode: int, *, by_kernel: bool) -> Failure:
-    """The child is gone; `by_kernel` when the machine ran out of memory meanwhile."""
+    """The child is gone; `by_kernel` when the machine ran out of memory meanwhile.
+
+    A SIGKILL that neither the kernel sent nor we says nothing of the function: somebody took its process away.
+    """
     from morag.worker.sandbox.verdict import in_words  # noqa: PLC0415 - loads pydantic, for the rare case
 
     if returncode == -signal.SIGKILL and by_kernel:
         return out_of_memory("killed by the kernel")
     how = in_words(returncode)
+    if returncode == -signal.SIGKILL:
+        return Failure(
+            type=FailureType.WORKER_OFFLINE,
+            code="child_killed",
+            message=f"The task was lost with its process: {how}.",
+            hint="It runs again by itself, whatever its retries.",
+            signature=how,
+        )
     return Failure(
         type=FailureType.PROCESSING_ERROR,
         code="child_died",
         message=f"The task did not return: {how}.",
-        hint="Look for os._exit, a crash in a library written in C, or somebody who killed it.",
+        hint="Look for os._exit, or a crash in a library written in C.",
         signature=how,
     )
 
