@@ -16,8 +16,7 @@ from typing import Any, TypeAlias, cast
 from fastapi import WebSocket, WebSocketDisconnect
 from speaking_tasks import store, tasks
 
-from morag import TaskResult
-from morag.domain.errors import MoragError
+from morag import MoragError, TaskResult
 
 JsonObject: TypeAlias = dict[str, Any]
 
@@ -28,6 +27,7 @@ LISTEN_S = 180.0
 """A recording that takes longer to arrive is given up."""
 RATING_S = 30.0
 NAME_LENGTH = 40
+UNEXPECTED = "Something broke while we listened. It is in our log; please try again later."
 TOO_LARGE = f"The recording is larger than {MOST_BYTES >> 20} MB. Say the one sentence, or send a compressed file."
 
 
@@ -187,8 +187,9 @@ async def _rating(result: TaskResult) -> float | None:
 
 
 def reason(result: TaskResult) -> str | None:
-    """Why there is no score, for the learner. An exception's message stands behind its name."""
+    """Why there is no score, for the learner, and what to do."""
     if result.error is None:
         return None
-    ours = result.error.code == "task_raised"
-    return result.error.message.partition(": ")[2] if ours else result.error.message
+    if result.error.code == "task_raised":
+        return UNEXPECTED
+    return " ".join(filter(None, (result.error.message, result.error.hint)))

@@ -17,7 +17,7 @@ from speech import heard
 from store import Store
 from views import LocalViews, RedisViews, Views
 
-from morag import TaskContext, TaskManager
+from morag import TaskContext, TaskFailed, TaskManager
 
 FOLDER = Path(os.environ.get("SPEAKING_DATA_DIR") or user_data_path("speaking-practice"))
 """The application's database, and beside it the tasks'."""
@@ -37,7 +37,7 @@ def process_speak_audio(
     """Listen to a recording, in base64, and score it. Heavy: it has a child process of its own, which can be killed."""
     sentence = store.sentence(resource_id)
     if sentence is None:
-        raise LookupError(f"There is no sentence {resource_id}.")
+        raise TaskFailed(f"There is no sentence {resource_id}.", hint="Choose one of the page.", code="no_sentence")
     recording = b"".join(base64.b64decode(chunk) for chunk in audio_chunks)
     text = heard(recording, ctx.progress)
     ctx.progress(0.95, "scoring", "Comparing it with the sentence…")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from morag import TaskFailed
 from morag.domain.errors import ConversionError
 from morag.pipeline.conversion import media, speech, speech_models
 
@@ -16,8 +17,11 @@ MOST_S = 120
 LISTENING = "Listening to your recording…"
 
 
-class NotUnderstood(Exception):
-    """The recording cannot be scored; the message is for the learner."""
+class NotUnderstood(TaskFailed):
+    """The recording cannot be scored; the message is for the learner, and listening again would not help."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint, code="not_understood")
 
 
 def heard(recording: bytes, report: Callable[[float, str, str], None]) -> str:
@@ -28,15 +32,15 @@ def heard(recording: bytes, report: Callable[[float, str, str], None]) -> str:
         try:
             return _transcribed(path, report)
         except ConversionError as error:
-            raise NotUnderstood(" ".join(filter(None, (error.message, error.hint)))) from error
+            raise NotUnderstood(error.message, error.hint) from error
 
 
 def _transcribed(path: Path, report: Callable[[float, str, str], None]) -> str:
     block = next(media.sound(path), None)  # the first 5 minutes; all of it, if it is as short as it may be
     if block is None:
-        raise NotUnderstood("The file has no sound. Send a recording of your voice.")
+        raise NotUnderstood("The file has no sound.", "Send a recording of your voice.")
     if block.end_s > MOST_S:
-        raise NotUnderstood(f"The recording is longer than {MOST_S // 60} minutes. Say the one sentence.")
+        raise NotUnderstood(f"The recording is longer than {MOST_S // 60} minutes.", "Say the one sentence.")
     report(0.1, "loading", "Waking up the listener…")
     speech_models.load()
     report(0.4, "listening", LISTENING)
@@ -46,5 +50,5 @@ def _transcribed(path: Path, report: Callable[[float, str, str], None]) -> str:
         on_progress=lambda done_s: report(0.4 + 0.5 * done_s / block.end_s, "listening", LISTENING),
     )
     if not said.utterances:
-        raise NotUnderstood("No voice can be heard. Speak closer to the microphone, and try again.")
+        raise NotUnderstood("No voice can be heard.", "Speak closer to the microphone, and try again.")
     return " ".join(utterance.text for utterance in said.utterances)

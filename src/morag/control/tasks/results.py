@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from morag.domain.failure import Failure
+from morag.domain.failure import AttemptFailed, Failure, FailureType
 from morag.domain.json import Json, JsonObject
 from morag.domain.task import Progress, Task, TaskState
 
 Status = Literal["pending", "retry", "running", "success", "failure", "cancelled"]
+
+MOST = 2000
+"""Characters of a message that are kept."""
 
 _STATUS: dict[TaskState, Status] = {
     TaskState.PENDING: "pending",
@@ -25,13 +28,31 @@ class TaskError:
     """Why a task failed, or why its latest attempt did."""
 
     code: str
-    """Stable, for programs: `task_raised`, `timeout`, `result_not_json`, `child_died`, `out_of_memory`, …"""
+    """Stable, for programs: `task_raised`, `timeout`, `result_not_json`, `child_died`, `out_of_memory`, …
+
+    Of a `TaskFailed` its own.
+    """
     message: str
     hint: str | None
 
     def __str__(self) -> str:
         """The message."""
         return self.message
+
+
+class TaskFailed(AttemptFailed):
+    """Raised in a task, wherever it runs, to fail with words for a person: they are the result's error as they stand.
+
+    An expected end: no traceback is logged. With `is_final` it is not tried again, else the task's retries apply.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: str = "task_failed", is_final: bool = True
+    ) -> None:
+        told = Failure(
+            type=FailureType.PROCESSING_ERROR, code=code, message=message[:MOST], hint=hint, is_final=is_final
+        )
+        super().__init__(told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +106,9 @@ def shown(task: Task, result: Json) -> TaskResult:
         result=result,
         error=_error(task.failure, task.state) if status in {"failure", "retry"} else None,
         progress=1.0 if status == "success" else progress.fraction,
-        stage=progress.stage,
-        message=progress.message,
+        # what it did last is no news of one that is through
+        stage="completed" if status == "success" else progress.stage,
+        message="" if status == "success" else progress.message,
         attempts=attempts_of(task),
         created_at=task.created_at,
         started_at=task.started_at,

@@ -73,7 +73,7 @@ class FunctionRunner:
                 code=failure.code,
                 reason=failure.message,
                 attempt=task.attempt,
-                exc_info=error if failure.code == "task_raised" else None,
+                exc_info=None if isinstance(error, AttemptFailed) else error,
             )
             return decide(failure, task, definition, jitter=random.random())  # noqa: S311 - spreads retries, no secret
         finally:
