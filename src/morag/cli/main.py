@@ -15,6 +15,7 @@ import typer
 
 from morag.cli.output import answer_json, failure_json, say_error
 from morag.cli.serve_command import ServeCommand
+from morag.cli.worker_command import worker_app
 from morag.domain.content import ContentType
 from morag.domain.errors import MoragError
 from morag.domain.identity import Scope
@@ -35,6 +36,7 @@ keys_app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(keys_app, name="keys")
+app.add_typer(worker_app, name="worker")
 workers_app = typer.Typer(
     help="List who runs your tasks; pause, resume and drain your machines.",
     invoke_without_command=True,
