@@ -16,7 +16,7 @@ from morag.control.auth import NOTE_USE_S, APIKeyService
 from morag.control.failover.policy import decide
 from morag.control.fleet.gateway import Gateway
 from morag.control.fleet.registry import REFRESH_S, Registry
-from morag.control.ports import KeyStore, Run, Signals, TaskStore, UploadStore
+from morag.control.ports import KeyStore, Run, Signals, TaskStore, UploadStore, WorkerStore
 from morag.control.routing import UserTaskRouter
 from morag.control.tasks.executors.background import BackgroundTasksExecutor, Door
 from morag.control.tasks.intake import NAMESPACE, Intake, new_id
@@ -46,6 +46,7 @@ from morag.storage.host import SystemClock, boot_id, this_worker
 from morag.storage.partial import PartialUploads
 from morag.storage.redis.key_copies import key_copies
 from morag.storage.redis.keys import key_authority
+from morag.storage.redis.workers import shared_workers
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import Database, open_database
 from morag.storage.vectors.embedded import EmbeddedIndex
@@ -148,8 +149,8 @@ async def opened(settings: Settings) -> AsyncGenerator[Parts]:
             freed = await database.tasks.reclaim(keep=worker)
             await database.tasks.set_limits(None, settings.everybody)
             log.info("data_folder_opened", tasks_taken_up_again=freed)
-            async with _keys(settings, database) as keys:
-                parts = await _parts(settings, folder, database, signals, worker, keys)
+            async with _keys(settings, database) as keys, _registry(settings, database) as registry:
+                parts = await _parts(settings, database, signals, worker, keys, registry)
                 try:
                     yield parts
                 finally:
@@ -210,9 +211,29 @@ def _key_store(settings: Settings, database: Database) -> AbstractAsyncContextMa
 
 @asynccontextmanager
 async def _copied_keys(redis_url: str, database: Database) -> AsyncGenerator[KeyStore]:
-    store_id = await database.meta.keep("store_id", new_id())
-    async with key_copies(redis_url, database.keys, store_id=store_id) as store:
+    async with key_copies(redis_url, database.keys, store_id=await _store_id(database)) as store:
         yield store
+
+
+@asynccontextmanager
+async def _registry(settings: Settings, database: Database) -> AsyncGenerator[Registry]:
+    """Users' machines: kept in Redis where there is one, else in the database."""
+    async with _worker_store(settings.redis_url, await _store_id(database), database) as store:
+        registry = Registry(store, SystemClock())
+        with suppress(Unavailable):  # a chore reads them again and again
+            await registry.refresh()
+        yield registry
+
+
+def _worker_store(redis_url: str | None, store_id: str, database: Database) -> AbstractAsyncContextManager[WorkerStore]:
+    if redis_url is None:
+        return nullcontext(database.workers)
+    return shared_workers(redis_url, SystemClock(), store_id=store_id)
+
+
+async def _store_id(database: Database) -> str:
+    """What the store's things are known by in a Redis that holds those of others too."""
+    return await database.meta.keep("store_id", new_id())
 
 
 def _redis_url(settings: Settings) -> str:
@@ -226,8 +247,14 @@ def _redis_url(settings: Settings) -> str:
 
 
 async def _parts(
-    settings: Settings, folder: Path, database: Database, signals: Signals, worker: Worker, keys: APIKeyService
+    settings: Settings,
+    database: Database,
+    signals: Signals,
+    worker: Worker,
+    keys: APIKeyService,
+    registry: Registry,
 ) -> Parts:
+    folder = settings.data_dir
     blobs = FolderBlobStore(folder / "blobs", min_free_bytes=settings.min_free_bytes)
     embedder = LocalEmbedder(settings.embedding_model)
     index_folder, is_current = await _index_folder(folder, database, embedder)
@@ -240,8 +267,6 @@ async def _parts(
 
     sweep = IndexSweep(index, database.documents, is_open)
     fetcher = GuardedFetcher(blobs, allow=settings.fetch_allow, max_bytes=settings.max_upload_bytes)
-    registry = Registry(database.workers, SystemClock())
-    await registry.refresh()
     router = UserTaskRouter(registry, database.tasks, is_enabled=settings.remote_conversion_enabled)
     handlers = Handlers(
         blobs=blobs,
