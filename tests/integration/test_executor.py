@@ -16,7 +16,7 @@ from morag.control.tasks.manager import TaskManager
 from morag.control.tasks.supervisor import Supervisor
 from morag.domain.errors import NotFound
 from morag.domain.failure import Decision, Failure, FailureType, Strategy
-from morag.domain.task import Completed, Lease, NewTask, Offers, Outcome, Parked, Retried, Task, TaskState
+from morag.domain.task import Budget, Completed, Lease, NewTask, Offers, Outcome, Parked, Retried, Task, TaskState
 from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import Database, open_database
@@ -28,11 +28,11 @@ Step = Callable[[Lease, ReportProgress], Awaitable[Outcome | Parked]]
 class Bench:
     """One database, one executor, one manager."""
 
-    def __init__(self, database: Database, signals: LocalSignals, run: Run, slots: int) -> None:
+    def __init__(self, database: Database, signals: LocalSignals, run: Run, slots: int, lease_s: float) -> None:
         self.database = database
         door = Door(lanes=("celery",), offers=Offers(namespace="test"), slots=slots)
         self.executor = BackgroundTasksExecutor(
-            database.tasks, signals, run, worker=this_worker("test"), doors=[door], lease_s=2.0
+            database.tasks, signals, run, worker=this_worker("test"), doors=[door], lease_s=lease_s
         )
         self.manager = TaskManager(database.tasks, signals, on_cancel=self.executor.check)
 
@@ -45,10 +45,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def running(folder: Path, run: Run, *, slots: int = 4) -> AsyncGenerator[Bench]:
+async def running(folder: Path, run: Run, *, slots: int = 4, lease_s: float = 2.0) -> AsyncGenerator[Bench]:
     signals = LocalSignals()
     database = await open_database(folder / "morag.db", clock=SystemClock(), signals=signals)
-    bench = Bench(database, signals, run, slots)
+    bench = Bench(database, signals, run, slots, lease_s)
     loops = [
         asyncio.create_task(bench.executor.serve()),
         asyncio.create_task(Supervisor(database.tasks, this_worker("test"), []).serve()),
@@ -127,6 +127,42 @@ async def test_cancel_stops_a_running_task_at_once(tmp_path: Path) -> None:
         await asyncio.wait_for(stopped.wait(), 1)
         assert cancelled.state is TaskState.CANCELLED
         assert (await bench.manager.get("u", task.id)).state is TaskState.CANCELLED
+
+
+class Endless:
+    """Work that only a stop ends."""
+
+    def __init__(self) -> None:
+        self.began, self.stopped = asyncio.Event(), asyncio.Event()
+
+    async def run(self, _lease: Lease, _report: ReportProgress) -> Outcome:
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+        return Completed(result=None)
+
+
+async def test_what_another_process_cancels_is_stopped_long_before_its_lease_is_due(tmp_path: Path) -> None:
+    work = Endless()
+    async with running(tmp_path, work.run, lease_s=60.0) as bench:
+        task = await bench.submit()
+        await asyncio.wait_for(work.began.wait(), 5)
+        other = await open_database(tmp_path / "morag.db", clock=SystemClock(), signals=LocalSignals())
+        await other.tasks.cancel(task.id, user_id="u")
+        await asyncio.wait_for(work.stopped.wait(), 3)
+        await other.close()
+        assert (await bench.ended(task)).state is TaskState.CANCELLED
+
+
+async def test_what_its_deadline_closed_is_stopped_long_before_its_lease_is_due(tmp_path: Path) -> None:
+    work = Endless()
+    async with running(tmp_path, work.run, lease_s=60.0) as bench:
+        task = await bench.submit(budget=Budget(deadline_s=0.5))
+        await asyncio.wait_for(work.began.wait(), 5)
+        assert (await bench.ended(task)).state is TaskState.TIMEOUT
+        await asyncio.wait_for(work.stopped.wait(), 3)
 
 
 async def test_a_retried_attempt_runs_again_after_its_delay(tmp_path: Path) -> None:

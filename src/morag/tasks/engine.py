@@ -46,8 +46,6 @@ UNKNOWN_S = 30.0
 DAY_S = 86_400.0
 AHEAD = ("morag.tasks.manager",)
 """What a child loads before it is told what to run: every application's module imports it."""
-CANCEL_S = 1.0
-"""How often a Celery worker asks whether what it runs is still wanted: nobody can tell it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +120,6 @@ class Engine:
         """Run tasks until closed."""
         self._loops.start("executor", self._executor.serve)
         if self._around.is_celery_worker:
-            self._loops.start("cancels", self._feel_cancels)
             return
         supervisor = Supervisor(self.store, self._worker, self._chores(retention_s))
         self._loops.start("supervisor", supervisor.serve)
@@ -212,11 +209,6 @@ class Engine:
             return self._celery, self._celery.route
         hybrid = HybridExecutor(self._local, self._celery)
         return hybrid, hybrid.route
-
-    async def _feel_cancels(self) -> None:
-        while True:
-            await asyncio.sleep(CANCEL_S)
-            await self._local.check()
 
     def _chores(self, retention_s: float) -> list[Chore]:
         async def retire() -> int:

@@ -22,6 +22,8 @@ PULSE_S = 1.0
 """How long an idle door sleeps at most until it looks for work whose doorbell got lost."""
 PROGRESS_S = 0.25
 """Progress is written at most this often."""
+LOOK_S = 0.5
+"""How often it is asked whether what runs is still ours: a deadline or another process may have closed it."""
 GRACE_S = 5.0
 """How long cancelled work may take to clean up."""
 
@@ -63,6 +65,8 @@ class _Held:
     progress: Progress | None = None
     is_withdrawn: bool = False
     """The store said that it is not ours any more: stop, settle nothing."""
+    is_over: bool = False
+    """It ran to its outcome, which is being handed in."""
 
     def report(self, fraction: float, stage: str, message: str) -> None:
         """Note progress; the heartbeat writes it."""
@@ -109,6 +113,7 @@ class BackgroundTasksExecutor:
                 for door in self._doors:
                     group.create_task(self._serve_door(door))
                 group.create_task(self._heartbeat())
+                group.create_task(self._watch())
         finally:
             await self._give_back()
 
@@ -206,7 +211,9 @@ class BackgroundTasksExecutor:
         lease, task = held.lease, held.lease.task
         structlog.contextvars.bind_contextvars(task_id=task.id, task=task.name)
         try:
-            answer = await self._settle(lease, await self._run(lease, held.report))
+            outcome = await self._run(lease, held.report)
+            held.is_over = True
+            answer = await self._settle(lease, outcome)
             log.info("attempt_ended", attempt=task.attempt, answer=answer)
         except asyncio.CancelledError:
             log.info("attempt_stopped", attempt=task.attempt, is_withdrawn=held.is_withdrawn)
@@ -235,6 +242,22 @@ class BackgroundTasksExecutor:
             if is_due:
                 renew_at = loop.time() + self._lease_s / 4
             await self._extend([each for each in self._ours() if is_due or each.progress])
+
+    async def _watch(self) -> None:
+        """Feel soon what others did to the tasks that run here. It is a read: a renewal would make others look, too."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            before = list(self._held.items())
+            if not before:
+                continue
+            try:
+                held = set(await self._store.held(self._worker.id))
+            except (Unavailable, StorageFull) as error:
+                log.warning("look_failed", error=error.message)
+                continue
+            gone = [each for key, each in before if key not in held and key in self._held]
+            # the store says what it means; one that is only taken for lost is taken up again
+            await self._extend([each for each in gone if not each.is_over and not each.is_withdrawn])
 
     def _ours(self) -> list[_Held]:
         return [each for each in self._held.values() if not each.is_withdrawn]
