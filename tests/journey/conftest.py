@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-READY = re.compile(r"ready at (http://\S+)")
+READY = re.compile(r"ready at (https?://\S+)")
 START_S = 60.0
 END_S = 90.0
 

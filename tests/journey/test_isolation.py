@@ -59,7 +59,9 @@ class Cell:
 def routes_of(app: FastAPI) -> list[Route]:
     """Every route, those that are not described too."""
     found = [(context.original_route, str(context.path)) for context in iter_route_contexts(app.routes)]
-    return sorted((method, path) for route, path in found if isinstance(route, APIRoute) for method in route.methods)
+    return sorted(
+        (method, path) for route, path in found if isinstance(route, APIRoute) for method in route.methods or ()
+    )
 
 
 def cells(row: Row) -> list[Cell]:

@@ -18,5 +18,6 @@ def in_words(size_bytes: int) -> str:
 def too_large(max_bytes: int) -> TooLarge:
     """The error for an input over the limit on file sizes."""
     return TooLarge(
-        f"The file is larger than {in_words(max_bytes)}.", hint="The operator can raise MORAG_MAX_UPLOAD_BYTES."
+        f"The file is larger than {in_words(max_bytes)}.",
+        hint="The operator can raise MORAG_MAX_UPLOAD_BYTES, and `morag users limit` what one user may send.",
     )
