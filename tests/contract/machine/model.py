@@ -200,9 +200,9 @@ class Model(Tree):
         return freed
 
     def retire(self, older_than_s: float) -> int:
-        before = self.clock.now() - older_than_s
+        before = self.steady - older_than_s
         roots = [rec for rec in self.tasks.values() if rec.parent is None]
-        old = [rec.new.id for rec in roots if rec.finished is not None and rec.finished < before]
+        old = [rec.new.id for rec in roots if rec.finished is not None and rec.finished_steady < before]
         gone = [task_id for root in old for task_id in self.tree(root)]
         for task_id in gone:
             del self.tasks[task_id]
@@ -213,13 +213,13 @@ class Model(Tree):
             rec.is_ready = rec.is_ready or self._has_timer(rec)
 
     def _known(self, new: NewTask) -> Rec | None:
-        since = self.clock.now() - DAY_S
+        since = self.steady - DAY_S
         same = [
             rec
             for rec in self.tasks.values()
             if new.idempotency_key and (rec.user, rec.new.idempotency_key) == (new.user_id, new.idempotency_key)
         ]
-        young = [rec for rec in same if rec.created > since]
+        young = [rec for rec in same if rec.created_steady > since]
         return young[-1] if young else None
 
     def _is_too_much(self, new: NewTask) -> bool:

@@ -17,6 +17,7 @@ class Rec:
     user: str
     parent: str | None
     created: float
+    created_steady: float
     ready_at: float
     state: str = "pending"
     due_at: float = float("inf")
@@ -28,6 +29,7 @@ class Rec:
     failures: int = 0
     started: float | None = None
     finished: float | None = None
+    finished_steady: float = 0.0
     holder: Worker | None = None
     """Who was granted it last."""
     worker_id: str | None = None

@@ -62,6 +62,7 @@ class Tree:
     def end(self, rec: Rec, state: str, failure: Failure | None = None) -> None:
         rec.become(state)
         rec.finished, rec.is_ready, rec.lapsed = self.clock.now(), False, False
+        rec.finished_steady = self.steady
         rec.failure, rec.failure_code = failure, failure.code if failure else None
         for child in self.children(rec.new.id):
             self.close(child, "cancelled")
@@ -75,12 +76,13 @@ class Tree:
 
     def insert(self, new: NewTask, user: str, parent: str | None) -> Rec:
         now = self.clock.now()
-        rec = Rec(new, user, parent, now, self.steady + new.delay_s, is_ready=new.delay_s <= 0)
+        rec = Rec(new, user, parent, now, self.steady, self.steady + new.delay_s, is_ready=new.delay_s <= 0)
         rec.due_at = self.steady + (float("inf") if new.budget.waiting_s is None else new.budget.waiting_s)
         rec.become("pending")
         self.tasks[new.id] = rec
         if new.completed_with is not None:
             rec.result, rec.finished, rec.is_ready = new.completed_with, now, False
+            rec.finished_steady = self.steady
             rec.become("completed")
         return rec
 

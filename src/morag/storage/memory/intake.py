@@ -18,7 +18,6 @@ class Intake:
         self._ledger = ledger
         self._accounts = accounts
         self._documents = documents
-        self._clock = ledger.clock
 
     def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Store the tasks in order; each known by its key gives the task that has it."""
@@ -43,10 +42,10 @@ class Intake:
     def _known(self, new: NewTask) -> Task | None:
         if new.idempotency_key is None:
             return None
-        since = self._clock.now() - IDEMPOTENCY_S
+        since = self._ledger.steady() - IDEMPOTENCY_S
         for entry in reversed(self._ledger.entries.values()):
             is_same = (entry.task.user_id, entry.new.idempotency_key) == (new.user_id, new.idempotency_key)
-            if is_same and entry.task.created_at > since:
+            if is_same and entry.created_steady > since:
                 if entry.new.idempotency_digest != new.idempotency_digest:
                     raise IdempotencyConflict("This idempotency key was used for another request.")
                 return entry.task

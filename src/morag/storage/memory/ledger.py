@@ -20,6 +20,8 @@ class Entry:
     new: NewTask
     rank: int
     is_ready: bool
+    created_steady: float
+    finished_steady: float | None = None
     due_at: float | None = None
     """When it times out as it stands, on the steady time."""
     lapsed: bool = False
@@ -110,6 +112,8 @@ class Ledger:
             new=new,
             rank=rank(standing, new.priority),
             is_ready=is_ready,
+            created_steady=steady,
+            finished_steady=steady if task.state.is_terminal else None,
             due_at=waits_until(task, steady),
             blobs=set(new.blobs),
         )
@@ -177,6 +181,7 @@ class Ledger:
         """Make the state terminal, cancel what is open below, tell the parent."""
         entry.set(state=state, finished_at=self.clock.now(), failure=failure, **changes)
         entry.is_ready, entry.lapsed, entry.due_at = False, False, None
+        entry.finished_steady = self.steady()
         more = {"code": failure.code, "message": failure.message, "hint": failure.hint} if failure else {}
         self.note_state(entry, **more)
         for child in self.children(entry.task.id):

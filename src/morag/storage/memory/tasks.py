@@ -236,11 +236,11 @@ class MemoryTaskStore:
 
     async def retire(self, *, older_than_s: float) -> int:
         """Delete trees that ended longer ago than that; how many tasks."""
-        before = self._clock.now() - older_than_s
+        before = self._ledger.steady() - older_than_s
         roots = [
             entry.task.id
             for entry in self._ledger.entries.values()
-            if entry.task.parent_id is None and entry.task.finished_at is not None and entry.task.finished_at < before
+            if entry.task.parent_id is None and entry.finished_steady is not None and entry.finished_steady < before
         ]
         retired = [entry.task.id for root in roots for entry in self._ledger.tree(root)]
         for task_id in retired:

@@ -29,7 +29,7 @@ def withdraw(tx: Transaction, at: Moment, user_id: str, document_id: str) -> Non
 def close(tx: Transaction, at: Moment, task_id: str, state: TaskState, failure: Failure | None = None) -> bool:
     """End an open task whoever holds it: its fence moves on, its open descendants are cancelled, its parent told."""
     told = records.dump_record(failure)
-    ended = tx.row(sql.CLOSE, id=task_id, state=state.value, now=at.now, failure=told)
+    ended = tx.row(sql.CLOSE, id=task_id, state=state.value, now=at.now, steady=at.steady, failure=told)
     if ended is None:
         return False
     parent_id, open_children, user_id, webhook_url, was_held = ended

@@ -115,7 +115,8 @@ def _child(tx: Transaction, at: Moment, parent_id: str, user_id: str, new: NewTa
 
 def _end(tx: Transaction, at: Moment, task_id: str, fence: int, outcome: Completed | Failed | TimedOut) -> bool:
     state = TaskState(outcome_name(outcome))
-    ended = tx.row(sql.END, id=task_id, fence=fence, state=state.value, now=at.now, **_end_values(outcome))
+    when = {"now": at.now, "steady": at.steady}
+    ended = tx.row(sql.END, id=task_id, fence=fence, state=state.value, **when, **_end_values(outcome))
     if ended is None:
         return False
     parent_id, open_children, user_id, webhook_url = ended

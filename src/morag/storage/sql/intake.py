@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from morag.domain.errors import DocumentExists, IdempotencyConflict
 from morag.domain.limits import Allowance
 from morag.domain.task import NewTask, Reservation, Task, TaskState
-from morag.domain.transitions import IDEMPOTENCY_S, opened, waits_until
+from morag.domain.transitions import IDEMPOTENCY_S, opened
 from morag.storage.sql import limits, records
 from morag.storage.sql.statements import intake as sql
 from morag.storage.sql.statements import reading
@@ -23,7 +23,7 @@ def submit(tx: Transaction, at: Moment, tasks: Sequence[NewTask]) -> list[Task]:
 def insert(tx: Transaction, at: Moment, new: NewTask, *, user_id: str, parent_id: str | None) -> Task:
     """Store one record with its blobs, its place in the lane and the first line of its log."""
     record = opened(new, user_id=user_id, parent_id=parent_id, now=at.now, steady=at.steady)
-    values = records.task_values(record, new, waits_until(record, at.steady))
+    values = records.task_values(record, new, at.steady)
     tx.run(sql.INSERT_TASK, **values)
     for sha256 in new.blobs:
         tx.run(sql.INSERT_BLOB, task_id=new.id, sha256=sha256)
@@ -38,7 +38,7 @@ def insert(tx: Transaction, at: Moment, new: NewTask, *, user_id: str, parent_id
 
 
 def retire(tx: Transaction, *, before: float, limit: int) -> list[int]:
-    """Delete up to `limit` trees that ended before a time; how many tasks each had."""
+    """Delete up to `limit` trees that ended before a steady time; how many tasks each had."""
     return [_delete_tree(tx, row[0]) for row in tx.rows(sql.FIND_RETIRED, before=before, limit=limit)]
 
 
@@ -46,7 +46,7 @@ def _known(tx: Transaction, at: Moment, new: NewTask) -> Task | None:
     if new.idempotency_key is None:
         return None
     tx.lock("key", new.user_id, new.idempotency_key)
-    found = tx.row(sql.FIND_KEY, user_id=new.user_id, key=new.idempotency_key, since=at.now - IDEMPOTENCY_S)
+    found = tx.row(sql.FIND_KEY, user_id=new.user_id, key=new.idempotency_key, since=at.steady - IDEMPOTENCY_S)
     if found is None:
         return None
     if found[1] != new.idempotency_digest:

@@ -9,7 +9,7 @@ from morag.domain.failure import Alternative, Decision, Failure, FailureType, St
 from morag.domain.history import Attempt, Event
 from morag.domain.limits import source_bytes
 from morag.domain.task import Budget, Considered, NewTask, Priority, Progress, Routing, Task, TaskState
-from morag.domain.transitions import Standing, as_json, content_type_of, rank
+from morag.domain.transitions import Standing, as_json, content_type_of, rank, waits_until
 from morag.storage.sql.transaction import Row
 
 dump = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -60,8 +60,8 @@ def task(row: Row) -> Task:
     )
 
 
-def task_values(record: Task, new: NewTask, due_at: float | None) -> dict[str, Any]:
-    """The parameters that insert a fresh record."""
+def task_values(record: Task, new: NewTask, steady: float) -> dict[str, Any]:
+    """The parameters that insert a record made at the steady time `steady`."""
     standing = Standing.ROOT if record.parent_id is None else Standing.CHILD
     return {
         "id": record.id,
@@ -93,10 +93,12 @@ def task_values(record: Task, new: NewTask, due_at: float | None) -> dict[str, A
         "source_bytes": 0 if record.parent_id else source_bytes(record.args) or 0,
         "created_at": record.created_at,
         "ready_at": record.ready_at,
-        "due_at": due_at,
+        "due_at": waits_until(record, steady),
         "finished_at": record.finished_at,
         "is_ready": int(not record.state.is_terminal and new.delay_s <= 0),
         "result": dump(record.result) if record.state.is_terminal else None,
+        "created_steady": steady,
+        "finished_steady": steady if record.state.is_terminal else None,
     }
 
 

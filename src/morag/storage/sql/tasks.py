@@ -26,7 +26,8 @@ class SqlTaskStore:
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists, LimitReached."""
-        return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(tx), tasks))
+        ready = frozenset(new.routing.lane for new in tasks if new.delay_s <= 0 and new.completed_with is None)
+        return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(tx), tasks), lanes=ready)
 
     async def claim(
         self, *, lanes: Sequence[str], worker: Worker, claim_id: str, n: int, lease_s: float, offers: Offers
@@ -202,7 +203,7 @@ class SqlTaskStore:
 
     async def retire(self, *, older_than_s: float) -> int:
         """Delete trees that ended longer ago than that; how many tasks."""
-        before, retired = (await self._engine.read(self._host.moment)).now - older_than_s, 0
+        before, retired = (await self._engine.read(self._host.moment)).steady - older_than_s, 0
         while sizes := await self._engine.write(lambda tx: intake.retire(tx, before=before, limit=RETIRED_AT_ONCE)):
             retired += sum(sizes)
         return retired

@@ -3,7 +3,8 @@
 CLOSE = """
 UPDATE tasks SET
     state = :state, fence = fence + CASE WHEN state = 'running' OR lapsed = 1 THEN 1 ELSE 0 END,
-    is_ready = 0, lapsed = 0, finished_at = :now, due_at = NULL, claim_id = NULL, lease_until = NULL, failure = :failure
+    is_ready = 0, lapsed = 0, finished_at = :now, finished_steady = :steady, due_at = NULL, claim_id = NULL,
+    lease_until = NULL, failure = :failure
 WHERE id = :id AND finished_at IS NULL
 RETURNING parent_id, open_children, user_id, webhook_url, worker_id IS NOT NULL
 """

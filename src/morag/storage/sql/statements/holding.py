@@ -36,7 +36,7 @@ EXPECT_CHILDREN = "UPDATE tasks SET open_children = :open_children WHERE id = :i
 END = """
 UPDATE tasks SET
     state = :state, is_ready = 0, infrastructure_losses = infrastructure_losses - lapsed, lapsed = 0,
-    finished_at = :now, due_at = NULL, claim_id = NULL, lease_until = NULL,
+    finished_at = :now, finished_steady = :steady, due_at = NULL, claim_id = NULL, lease_until = NULL,
     result = :result, result_blob = :result_blob, failure = :failure, needs_attention = :needs_attention
 WHERE id = :id AND fence = :fence AND (state = 'running' OR lapsed = 1)
 RETURNING parent_id, open_children, user_id, webhook_url

@@ -5,12 +5,13 @@ INSERT INTO tasks (
     id, namespace, name, user_id, lane, content_type, state, args, options, routing, priority, rank,
     processing_budget, infrastructure_budget, deadline_s, waiting_s, timeout_s, parent_id, step, retry_of, batch_id,
     idempotency_key, idempotency_digest, reserved_document_id, source_bytes, webhook_url, created_at, ready_at, due_at,
-    finished_at, is_ready, result
+    finished_at, is_ready, result, created_steady, finished_steady
 ) VALUES (
     :id, :namespace, :name, :user_id, :lane, :content_type, :state, :args, :options, :routing, :priority, :rank,
     :processing_budget, :infrastructure_budget, :deadline_s, :waiting_s, :timeout_s, :parent_id, :step, :retry_of,
     :batch_id, :idempotency_key, :idempotency_digest, :reserved_document_id, :source_bytes, :webhook_url,
-    :created_at, :ready_at, :due_at, :finished_at, :is_ready, :result
+    :created_at, :ready_at, :due_at, :finished_at, :is_ready, :result,
+    :created_steady, :finished_steady
 )
 """
 
@@ -18,8 +19,8 @@ INSERT_BLOB = "INSERT INTO task_blobs (task_id, sha256) VALUES (:task_id, :sha25
 
 FIND_KEY = """
 SELECT id, idempotency_digest FROM tasks
-WHERE user_id = :user_id AND idempotency_key = :key AND created_at > :since
-ORDER BY created_at DESC, id DESC LIMIT 1
+WHERE user_id = :user_id AND idempotency_key = :key AND created_steady > :since
+ORDER BY created_steady DESC, id DESC LIMIT 1
 """
 
 IS_DOCUMENT_TAKEN = """
@@ -49,8 +50,8 @@ FROM (SELECT value /*pg ::jsonb */ AS line FROM json_each(:lines)) AS told
 """
 
 FIND_RETIRED = """
-SELECT id FROM tasks WHERE parent_id IS NULL AND finished_at IS NOT NULL AND finished_at < :before
-ORDER BY finished_at LIMIT :limit /*pg FOR UPDATE SKIP LOCKED */
+SELECT id FROM tasks WHERE parent_id IS NULL AND finished_steady IS NOT NULL AND finished_steady < :before
+ORDER BY finished_steady LIMIT :limit /*pg FOR UPDATE SKIP LOCKED */
 """
 
 TREE = """
