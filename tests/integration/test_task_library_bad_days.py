@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from morag import TaskContext, TaskManager
-from morag.domain.errors import MoragError, StartupError, StorageFull, Unavailable
+from morag.domain.errors import StartupError, StorageFull, Unavailable
 from morag.storage.host import SystemClock
 from morag.storage.sql.connection import patiently
 
@@ -227,18 +227,30 @@ async def test_folder_where_nothing_can_be_written_is_told_at_the_start() -> Non
     assert (refused.value.code, bool(refused.value.hint)) == ("data_folder_unusable", True)
 
 
-async def test_folder_deleted_while_open_ends_no_process_and_a_new_start_makes_a_new_one(
-    app: App, tmp_path: Path
+async def test_folder_deleted_while_open_acknowledges_nothing_and_a_new_start_makes_a_new_one(
+    app: App, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    ids = await app.running()
+    await app.running()
     shutil.rmtree(app.database.parent)
-    found = [await outcome(app.tasks.submit("echo", n)) for n in range(3)]
-    found.append(await outcome(app.tasks.get_result(ids[0])))
-    assert not [each for each in found if isinstance(each, Exception) and not isinstance(each, MoragError)]
+    for n in range(3):
+        with pytest.raises(Unavailable) as refused:
+            await app.tasks.submit("echo", n)
+        assert (refused.value.code, bool(refused.value.hint)) == ("database_gone", True)
+    assert (caplog.text + "".join(capsys.readouterr())).count("database_file_gone") == 1
     await app.tasks.close()
     again = App(tmp_path)
     async with again.tasks:
         assert (await again.tasks.wait(await again.tasks.submit("echo", 5), 20)).result == 5
+
+
+async def test_folder_that_was_moved_away_and_put_back_is_used_on(app: App, tmp_path: Path) -> None:
+    ids = await app.running()
+    app.database.parent.rename(tmp_path / "elsewhere")
+    with pytest.raises(Unavailable):
+        await app.tasks.submit("echo", 1)
+    (tmp_path / "elsewhere").rename(app.database.parent)
+    assert (await app.tasks.wait(await app.tasks.submit("echo", 2), 20)).result == 2
+    await ended_once(app, ids)
 
 
 @pytest.mark.parametrize("jump_s", [3600.0, -DAY_S])

@@ -19,6 +19,7 @@ from morag.control.ports import Signals
 from morag.storage.sql import troubles
 from morag.storage.sql.connection import Connection, SqliteTransaction, connect, patiently
 from morag.storage.sql.jobs import Job, Jobs, answer
+from morag.storage.sql.presence import Presence
 from morag.storage.sql.transaction import Act
 from morag.storage.sql.writing import write_log
 from morag.telemetry import log
@@ -41,6 +42,7 @@ class Engine:
         """Open the file at `path`; `signals` is rung after each commit, from the writer thread."""
         self._signals = signals
         self._connection = connect(path)
+        self._presence = Presence(path)
         self._jobs = Jobs(is_gathered=True)
         self._seen_version = self._connection.pragma("data_version")
         self._watch_at = time.monotonic()
@@ -77,6 +79,7 @@ class Engine:
         """Do the first act and those that wait by then; the acts with what came of them, stored."""
         group, bells = [first], SqliteTransaction(self._connection)
         try:
+            self._presence.check()
             patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
             if not self._perform_all(group, bells):
                 self._connection.execute("ROLLBACK")
