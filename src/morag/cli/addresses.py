@@ -1,8 +1,11 @@
 """Addresses as people meet them: what is this machine, where a server is found, what it means to listen elsewhere."""
 
 import ipaddress
+import re
 import shlex
 from pathlib import Path
+
+_CREDENTIALS = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
 
 
 def is_loopback(host: str) -> bool:
@@ -20,6 +23,11 @@ def url_of(host: str, port: int, *, scheme: str = "http") -> str:
     except ValueError:
         named = host
     return f"{scheme}://[{named}]:{port}" if ":" in named else f"{scheme}://{named}:{port}"
+
+
+def without_credentials(url: str) -> str:
+    """A URL as it may be shown: a name and password before its host are left out."""
+    return _CREDENTIALS.sub(r"\1", url)
 
 
 def exposure(host: str, *, allow_anonymous: bool | None, is_encrypted: bool = False) -> list[str]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from morag.cli.addresses import is_loopback
+from morag.cli.addresses import is_loopback, without_credentials
 from morag.cli.answers import Busy, problem, read, unreachable
 from morag.domain.errors import MoragError
 from morag.domain.json import Json, JsonObject
@@ -43,17 +43,17 @@ class Client:
         self, base_url: str, api_key: str | None, *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
         """Talk to `base_url`. Raises MoragError: `bad_setting`; `insecure_url` rather than send a key in the clear."""
-        self.base_url = base_url.rstrip("/")
-        parts = urlsplit(self.base_url)
+        self.base_url = without_credentials(base_url.rstrip("/"))
+        parts = urlsplit(base_url)
         is_near = is_loopback(parts.hostname or "")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise MoragError(f"{base_url} is no address of a server.", code="bad_setting", hint=_ADDRESS_HINT)
+            raise MoragError(f"{self.base_url} is no address of a server.", code="bad_setting", hint=_ADDRESS_HINT)
         if api_key and not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
             raise MoragError("MORAG_API_KEY is not written as a key is.", code="bad_setting", hint=_KEY_HINT)
         if api_key and parts.scheme == "http" and not is_near:
             raise MoragError("The key is not sent over plain HTTP.", code="insecure_url", hint=_ADDRESS_HINT)
         self._http = httpx2.AsyncClient(
-            base_url=self.base_url,
+            base_url=base_url.rstrip("/"),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=_TIMEOUT,
             trust_env=not is_near,

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from morag.bootstrap import embedding_model
+from morag.cli.addresses import without_credentials
 from morag.cli.client import client_of
 from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json, table
@@ -166,4 +167,4 @@ async def _server(settings: Settings) -> Check:
             await client.get("/health/ready")
     except MoragError as error:
         return Check(name="server", verdict="note", told=error.message, hint=error.hint)
-    return Check(name="server", verdict="ok", told=f"answers at {settings.server_url}")
+    return Check(name="server", verdict="ok", told=f"answers at {without_credentials(settings.server_url)}")

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
+from morag.cli.addresses import without_credentials
 from morag.domain.errors import ConversionError
 from morag.domain.json import Json, JsonObject
 from morag.pipeline.conversion.detect import detect
@@ -106,10 +107,10 @@ def _value(text: str) -> Json:
 
 def _one(word: str) -> Input:
     if is_url(word):
-        return Input(name=word, url=word)
+        return Input(name=without_credentials(word), url=word)
     path = Path(word)
     if not path.exists():
-        raise typer.BadParameter(f"There is no file {word}.")
+        raise typer.BadParameter(f"There is no file {without_credentials(word)}.")
     if not path.is_dir() and not path.is_file():
         raise typer.BadParameter(f"{word} is neither a file nor a folder.")
     if not os.access(path, os.R_OK):
