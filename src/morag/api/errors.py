@@ -125,6 +125,11 @@ def request_id_of(scope: Scope) -> str | None:
     return scope.get("state", {}).get("request_id")
 
 
+def hang_up(scope: Scope) -> None:
+    """Close the connection after the problem answer: its client may go on sending for ever."""
+    scope.setdefault("state", {})["hangs_up"] = True
+
+
 def problem(
     scope: Scope,
     *,
@@ -147,8 +152,9 @@ def problem(
     }
     body |= {"hint": hint} if hint else {}
     body |= {"errors": list(errors)} if errors else {}
-    retry = {"Retry-After": RETRY_AFTER_S} if status in {429, 503} else {}
-    return JSONResponse({**body, **members}, status, {**retry, **(headers or {})}, MEDIA_TYPE)
+    more = {"Retry-After": RETRY_AFTER_S} if status in {429, 503} else {}
+    more |= {"Connection": "close"} if scope.get("state", {}).get("hangs_up") else {}
+    return JSONResponse({**body, **members}, status, {**more, **(headers or {})}, MEDIA_TYPE)
 
 
 def answer_error(scope: Scope, error: MoragError) -> Response:

@@ -18,6 +18,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from morag.api.errors import hang_up
 from morag.domain.content import Source
 from morag.domain.errors import InvalidRequest, MoragError, TooLarge
 
@@ -85,6 +86,7 @@ class _Parts:
     """The parts of a multipart body, pulled from the request: a head, its blocks, an empty block; then the next."""
 
     def __init__(self, request: Request, *, max_bytes: int) -> None:
+        self._request = request
         self._body = request.stream()
         self._ready: deque[_Head | bytes] = deque()
         self._head = _Head()
@@ -117,7 +119,7 @@ class _Parts:
 
     async def rest(self) -> None:
         """Read what is left and drop it, for a while."""
-        await _rest(self._body)
+        await _rest(self._request, self._body)
 
     def _feed(self, block: bytes) -> None:
         self._left -= len(block)
@@ -174,7 +176,7 @@ async def receive_raw(request: Request, blobs: Receiver, *, max_bytes: int) -> S
     try:
         sha256, size_bytes = await blobs.receive(body, max_bytes=max_bytes)
     except MoragError:
-        await _rest(body)
+        await _rest(request, body)
         raise
     told = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     media_type = None if told in _NO_MEDIA_TYPE else told[:255]
@@ -256,13 +258,17 @@ def safe_name(raw: bytes) -> str:
     return name[: _MAX_NAME - len(suffix)] + suffix
 
 
-async def _rest(body: AsyncGenerator[bytes]) -> None:
-    try:
-        async with asyncio.timeout(_LINGER_S):
-            while await asyncio.wait_for(anext(body, None), _SILENCE_S) is not None:
-                pass
-    except TimeoutError:
-        return
+async def _rest(request: Request, body: AsyncGenerator[bytes]) -> None:
+    clock = asyncio.get_running_loop()
+    end = clock.time() + _LINGER_S
+    # no timeout around it all: before Python 3.12 wait_for swallows a cancellation that comes as its own wait is over
+    while (left := end - clock.time()) > 0:
+        try:
+            if await asyncio.wait_for(anext(body, None), min(left, _SILENCE_S)) is None:
+                return
+        except TimeoutError:
+            break
+    hang_up(request.scope)
 
 
 def _boundary(request: Request) -> bytes:
