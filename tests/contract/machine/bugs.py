@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from morag.domain.task import Answer, NewTask, Task, TaskState
-from morag.domain.transitions import refused
+from morag.domain.transitions import opened, refused
 from morag.storage.memory import claiming as memory_claiming
 from morag.storage.memory import holding as memory_holding
 from morag.storage.memory.claiming import Shares
@@ -15,6 +15,8 @@ from morag.storage.memory.ledger import Entry, Ledger
 from morag.storage.sql import documents as sql_documents
 from morag.storage.sql import ending as sql_ending
 from morag.storage.sql import holding as sql_holding
+from morag.storage.sql import intake as sql_intake
+from morag.storage.sql import steady_time
 from morag.storage.sql import turns as sql_turns
 from morag.storage.sql.database import Machine
 from morag.storage.sql.statements import claim, documents, ending, holding, intake, limits
@@ -66,10 +68,27 @@ def _most_urgent(_shares: Shares, _queue: object, waiting: list[Entry]) -> Entry
     return min(waiting, key=lambda entry: (entry.rank, entry.task.id))
 
 
-def _by_the_wall(machine: Machine, _tx: Transaction) -> Moment:
-    now = machine.clock.now()
-    steady = machine.clock.uptime() + machine.ahead_s
-    return Moment(now=now, steady=steady, monotonic=now, boot_id=machine.boot_id)
+def _leases_by_the_wall(machine: Machine, tx: Transaction) -> Moment:
+    at = _sound_moment(machine, tx)
+    return replace(at, monotonic=at.now)
+
+
+def _all_by_the_wall(machine: Machine, tx: Transaction) -> Moment:
+    at = _sound_moment(machine, tx)
+    return replace(at, steady=at.now)
+
+
+def _ledger_by_the_wall(ledger: Ledger) -> float:
+    return ledger.clock.now()
+
+
+def _delayed_by_the_wall(new: NewTask, *, user_id: str, parent_id: str | None, now: float, steady: float) -> Task:
+    del steady
+    return opened(new, user_id=user_id, parent_id=parent_id, now=now, steady=now)
+
+
+def _note_twice(tx: Transaction, at: Moment) -> None:
+    _sound_note(tx, replace(at, steady=at.steady - (at.now - at.steady)))
 
 
 def _forgetful(state: TaskState | None, *, is_known: bool = False) -> Answer:
@@ -103,6 +122,8 @@ def _held_by_anyone(entry: Entry, _fence: int) -> bool:
 
 
 _sound_submit = Intake.submit
+_sound_moment = Machine.moment
+_sound_note = steady_time.note
 FENCE = "AND fence = :fence "
 HELD = "(state = 'running' OR lapsed = 1)"
 
@@ -176,7 +197,22 @@ BUGS = (
     _code("deleted document comes back", "sqlite", sql_documents, "withdraw", _nothing),
     _code("doorbell of a resumed parent not rung", "sqlite", sql_ending, "stand_in_lane", _nothing),
     _code("duplicate settle counts as lost", "sqlite", sql_holding, "refused", _forgetful),
-    _code("leases by the wall clock", "sqlite", Machine, "moment", _by_the_wall, is_quick=False),
+    _code("leases by the wall clock", "sqlite", Machine, "moment", _leases_by_the_wall, is_quick=False),
+    _code("delays and deadlines by the wall clock", "sqlite", Machine, "moment", _all_by_the_wall),
+    _code("delays of new tasks by the wall clock", "sqlite", sql_intake, "opened", _delayed_by_the_wall),
+    _sql("deadlines by the wall clock", claim, "GRANT", ":steady + deadline_s", ":now + deadline_s"),
+    _code("jump taken for time by a boot", "sqlite", steady_time, "note", _nothing),
+    _code("jump taken out twice by a boot", "sqlite", steady_time, "note", _note_twice),
+    _sql(
+        "record kept by the wall clock",
+        ending,
+        "CLOSE",
+        "finished_steady = :steady",
+        "finished_steady = :now",
+        is_quick=False,
+    ),
+    _sql("key kept by the wall clock", intake, "INSERT_TASK", ":created_steady,", ":created_at,", is_quick=False),
+    _code("delays and deadlines by the wall clock", "memory", Ledger, "steady", _ledger_by_the_wall),
     _code("settle without a fence check", "memory", Entry, "is_held", _held_by_anyone),
     _code("late settle overwrites an end", "memory", Entry, "is_held", _held_by_fence),
     _code("priority across users", "memory", Shares, "fairest", _most_urgent),
