@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -109,6 +110,17 @@ async def test_words_are_the_same_in_tests_of_the_application(app: Any, name: st
 
 async def test_a_message_is_enough(app: Any) -> None:
     assert error(await done(app, "fail_shortly")) == ("task_failed", app.SAID, None)
+
+
+def test_a_program_that_does_not_guard_its_main_part_is_told_so_and_its_child_opens_nothing(tmp_path: Path) -> None:
+    told = {**os.environ, "MORAG_DATA_DIR": str(tmp_path)}
+    program = subprocess.run(
+        [sys.executable, str(APPS / "unguarded.py")], env=told, capture_output=True, text=True, timeout=60, check=True
+    )
+    code, message, hint = program.stdout.splitlines()
+    assert code == "task_not_found"
+    assert "unguarded.py opens its tasks while a child process loads it" in message
+    assert 'if __name__ == "__main__":' in hint
 
 
 async def test_what_is_through_does_not_tell_what_it_did_last(app: Any) -> None:

@@ -4,12 +4,9 @@ Apart from it because a server's parts (converters, index, embedder) must not be
 """
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from morag.control.ports import BlobStore, Executor, Signals, TaskStore
@@ -20,7 +17,7 @@ from morag.control.tasks.executors.hybrid import HybridExecutor
 from morag.control.tasks.loops import Loops
 from morag.control.tasks.manager import TaskManager
 from morag.control.tasks.schedules import Scheduler
-from morag.control.tasks.supervisor import Chore, Supervisor
+from morag.control.tasks.supervisor import Supervisor
 from morag.domain.errors import StartupError
 from morag.domain.identity import LOCAL_LANE
 from morag.domain.task import NewTask, Offers, Routing, Task
@@ -30,19 +27,18 @@ from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import open_database
 from morag.storage.sql.postgres.database import open_postgres
+from morag.tasks import brokers
+from morag.tasks.chores import chores
 from morag.tasks.doors import FunctionDoor
 from morag.telemetry import log, settle_in
 from morag.worker.functions.children import Children
-from morag.worker.functions.loading import is_child
+from morag.worker.functions.loading import loaded_now
 from morag.worker.functions.runner import FunctionRunner
 
 if TYPE_CHECKING:
     from morag.settings import Scale
 
 DATABASE = "morag.db"
-CLEAN_S = 600.0
-UNKNOWN_S = 30.0
-"""How often names are looked for that nobody here knows."""
 DAY_S = 86_400.0
 AHEAD = ("morag.tasks.manager",)
 """What a child loads before it is told what to run: every application's module imports it."""
@@ -99,7 +95,6 @@ class Engine:
         self._blobs: FolderBlobStore | None = None
         self._children = Children(memory_bytes=around.child_memory_bytes, ahead=AHEAD)
         self._loops = Loops()
-        self._warned: set[str] = set()
         self._worker = this_worker("celery" if around.is_celery_worker else "tasks")
         runner = FunctionRunner(registry, self.blobs, children=self._children, kin=around.database.tasks.children)
         self.loop = asyncio.get_running_loop()
@@ -121,7 +116,15 @@ class Engine:
         self._loops.start("executor", self._executor.serve)
         if self._around.is_celery_worker:
             return
-        supervisor = Supervisor(self.store, self._worker, self._chores(retention_s))
+        todo = chores(
+            self.store,
+            self._swept,
+            self._registry,
+            self._wishes.namespace,
+            retention_s=retention_s,
+            is_own_folder=self._around.scale.database_url is not None,
+        )
+        supervisor = Supervisor(self.store, self._worker, todo)
         self._loops.start("supervisor", supervisor.serve)
         self._loops.start("scheduler", scheduler.serve)
 
@@ -152,6 +155,11 @@ class Engine:
         """Where large arguments and results are; its folders are made when first needed."""
         if self._blobs is None:
             self._blobs = await asyncio.to_thread(FolderBlobStore, self._folder / "blobs", min_free_bytes=0)
+        return self._blobs
+
+    async def _swept(self) -> FolderBlobStore | None:
+        if (self._folder / "blobs").exists():
+            await self.blobs()
         return self._blobs
 
     async def close(self) -> None:
@@ -210,31 +218,6 @@ class Engine:
         hybrid = HybridExecutor(self._local, self._celery)
         return hybrid, hybrid.route
 
-    def _chores(self, retention_s: float) -> list[Chore]:
-        async def retire() -> int:
-            return await self.store.retire(older_than_s=retention_s)
-
-        async def sweep_blobs() -> int:
-            if not (self._folder / "blobs").exists():
-                return 0
-            await self.blobs()
-            return await self._blobs.sweep(self.store.referenced) if self._blobs else 0
-
-        return [
-            Chore(name="retire", every_s=CLEAN_S, act=retire),
-            Chore(name="sweep_blobs", every_s=CLEAN_S, act=sweep_blobs),
-            Chore(name="warn_of_unknown_names", every_s=UNKNOWN_S, act=self._warn_of_unknown, is_own=True),
-        ]
-
-    async def _warn_of_unknown(self) -> int:
-        """Say once of each name that its tasks wait for a process that knows it."""
-        waiting = await self.store.ready_names(LOCAL_LANE, self._wishes.namespace)
-        known = {definition.name for definition in self._registry}
-        for name in sorted(waiting - known - self._warned):
-            log.warning("unknown_task_waits", task=name, namespace=self._wishes.namespace)
-            self._warned.add(name)
-        return 0
-
 
 async def open_engine(
     wishes: Wishes,
@@ -249,6 +232,7 @@ async def open_engine(
     """
     from morag.settings import load, load_scale  # noqa: PLC0415 - pydantic costs 200 ms
 
+    _refuse_in_a_loading_child()
     settle_in()
     settings, scale = await asyncio.to_thread(lambda: (load(), load_scale()))
     for note in scale.notes():
@@ -276,42 +260,33 @@ async def open_engine(
     return engine
 
 
+def _refuse_in_a_loading_child() -> None:
+    """A program's main part that runs in its child, too, would do there all over again what it does here."""
+    if module := loaded_now():
+        raise StartupError(
+            f"{module} opens its tasks while a child process loads it to find a heavy function.",
+            code="main_not_guarded",
+            hint='Put what only the program itself is to do under `if __name__ == "__main__":`.',
+        )
+
+
 def celery_app(
     namespace: str, attend: Callable[[str, str, str], Awaitable[None]], close: Callable[[], Awaitable[None]]
 ) -> Any:
-    """What `celery -A` serves; None where no broker is set, and in children. Raises StartupError."""
-    if is_child():  # it would load Celery at every start of one, for nothing
-        return None
-    from morag.settings import load_scale  # noqa: PLC0415 - as above
+    """What `celery -A` serves, by the settings; None where no broker is set, and in children. Raises StartupError."""
 
-    url = load_scale().broker_url
-    if url is None:
-        if "celery.bin.celery" in sys.modules:  # its command would go on with a broker and an application of its own
-            raise StartupError(
-                "This Celery worker has no broker.",
-                code="bad_setting",
-                hint="Set CELERY_BROKER_URL as for the application.",
-            )
-        return None
-    celery = _celery()
-    return celery.worker_app(url, namespace, celery.Attendant(attend, close))
+    def url() -> str | None:
+        from morag.settings import load_scale  # noqa: PLC0415 - as above
+
+        return load_scale().broker_url
+
+    return brokers.celery_app(url, namespace, attend, close)
 
 
 def _broker(scale: "Scale", namespace: str) -> Broker | None:
     if scale.executor == "background" or scale.broker_url is None:
         return None
-    return _celery().CeleryBroker(scale.broker_url, namespace)
-
-
-def _celery() -> ModuleType:
-    try:
-        return import_module("morag.tasks.celery")
-    except ModuleNotFoundError as error:
-        raise StartupError(
-            "CELERY_BROKER_URL is set, but Celery is not installed.",
-            code="not_installed",
-            hint='pip install "morag[celery]", or leave the variable out.',
-        ) from error
+    return brokers.broker_at(scale.broker_url, namespace)
 
 
 async def _opened(scale: "Scale", folder: Path, signals: Signals) -> Database:

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import reduce
 from io import FileIO
+from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
@@ -27,11 +28,12 @@ from morag.control.tasks.children import ChildCall, is_parking
 from morag.control.tasks.context import TaskContext
 from morag.control.tasks.invoking import invoke
 from morag.control.tasks.results import TaskResult
-from morag.domain.errors import InvalidRequest
+from morag.domain.errors import InvalidRequest, MoragError
 from morag.domain.failure import AttemptFailed
 from morag.worker.functions import asking
 from morag.worker.functions.asking import MAIN
 from morag.worker.functions.frames import ASK, FAILED, PARKED, PROGRESS, RESULT, STARTED, frame, read
+from morag.worker.functions.loading import loading
 
 REPORT_EVERY_S = 0.05
 
@@ -136,16 +138,23 @@ def _listen(stream: BinaryIO) -> "queue.SimpleQueue[bytes]":
 
 def _perform(job: dict[str, Any], answers: Answers, questions: Questions) -> tuple[bytes, bytes]:
     try:
-        function = _find(job)
+        with loading(Path(job["main"]).name if job["main"] else job["module"]):
+            function = _find(job)
+    except MoragError as error:
+        return FAILED, _told("task_not_found", f"{_name(job)} cannot be loaded: {error.message}", hint=error.hint)
     except BaseException as error:  # noqa: BLE001 - a module may raise anything, SystemExit too
         traceback.print_exc()
-        return FAILED, _told("task_not_found", f"{job['module']}.{job['qualname']} cannot be loaded: {error!r}")
+        return FAILED, _told("task_not_found", f"{_name(job)} cannot be loaded: {error!r}")
     answers.send(STARTED, b"")
     context = TaskContext(task_id=job["task_id"], attempt=job["attempt"], report=answers.progress, ask=questions.ask)
     try:
         return RESULT, encode_result(_call(function, job, context))
     except BaseException as error:  # noqa: BLE001 - a task may raise anything; here it becomes an answer
         return (PARKED, b"") if is_parking(error) else (FAILED, _failure(error))
+
+
+def _name(job: dict[str, Any]) -> str:
+    return f"{job['module']}.{job['qualname']}"
 
 
 def _failure(error: BaseException) -> bytes:
