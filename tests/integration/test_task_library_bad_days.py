@@ -253,25 +253,59 @@ async def test_folder_that_was_moved_away_and_put_back_is_used_on(app: App, tmp_
     await ended_once(app, ids)
 
 
-@pytest.mark.parametrize("jump_s", [3600.0, -DAY_S])
-async def test_clock_that_jumps_ends_no_lease(app: App, jump_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("jump_s", [DAY_S, -DAY_S])
+async def test_clock_that_jumps_ends_hastens_and_delays_nothing(
+    app: App, jump_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = await app.running()
-    delayed = await app.tasks.submit("echo", 1, delay=3000)
+    ids.append(await app.tasks.submit("wait", deadline=3600.0))
+    await until(lambda: len(app.began) == len(ids))
+    soon, later = [await app.tasks.submit("echo", delay, delay=delay) for delay in (2.5, 3600.0)]
     set_clock(monkeypatch, jump_s)
-    assert (await app.tasks.wait(await app.tasks.submit("echo", 2), 20)).result == 2
-    if jump_s > 0:
-        assert (await app.tasks.wait(delayed, 20)).result == 1
+    late = await app.tasks.submit("echo", 2, delay=1.0)
+    assert (await app.tasks.wait(await app.tasks.submit("echo", 1), 20)).result == 1
+    assert [(await app.tasks.wait(each, 20)).result for each in (late, soon)] == [2, 2.5]
+    assert [await status(app, each) for each in (*ids, later)] == ["running"] * len(ids) + ["pending"]
     await ended_once(app, ids)
 
 
-async def test_schedules_go_on_after_a_clock_went_forward(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_clock_that_jumps_keeps_an_idempotency_key(app: App, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = await app.tasks.submit("echo", 1, idempotency_key="once")
+    set_clock(monkeypatch, 30 * DAY_S)
+    assert await app.tasks.submit("echo", 1, idempotency_key="once") == first
+
+
+async def test_clock_that_jumped_while_nobody_was_there_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, after = App(tmp_path), App(tmp_path)
+    async with before.tasks:
+        soon, later = [await before.tasks.submit("echo", delay, delay=delay) for delay in (2.0, 3600.0)]
+    set_clock(monkeypatch, -DAY_S)
+    async with after.tasks:
+        assert (await after.tasks.wait(soon, 20)).result == 2.0
+        set_clock(monkeypatch, DAY_S)
+        assert (await after.tasks.wait(await after.tasks.submit("echo", 1), 20)).result == 1
+        assert await status(after, later) == "pending"
+
+
+async def status(app: App, task_id: str) -> str:
+    result = await app.tasks.get_result(task_id)
+    assert result
+    return result.status
+
+
+async def test_schedules_go_on_after_a_clock_went_forward_without_a_storm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = App(tmp_path)
     app.tasks.task("tick", every=0.2)(app.tick)
     async with app.tasks:
         await until(lambda: app.ticks >= 2)
         set_clock(monkeypatch, DAY_S)
-        seen = app.ticks
+        seen, began = app.ticks, time.monotonic()
         await until(lambda: app.ticks >= seen + 3)
+        assert app.ticks - seen <= (time.monotonic() - began) / 0.2 + 3
 
 
 async def test_name_that_only_a_newer_version_knows_waits_for_it(tmp_path: Path) -> None:
