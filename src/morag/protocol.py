@@ -38,6 +38,17 @@ def _storable(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
 JsonFields = Annotated[dict[str, JsonValue], AfterValidator(_storable)]
 
 
+def _short(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """What a machine says of itself is kept with every heartbeat."""
+    if len(json.dumps(value)) > MAX_FACTS_BYTES:
+        raise ValueError(f"must be at most {MAX_FACTS_BYTES} bytes of JSON")
+    return value
+
+
+MAX_FACTS_BYTES = 16 * 1024
+Facts = Annotated[JsonFields, AfterValidator(_short)]
+
+
 class SegmentMessage(BaseModel):
     """A segment with its place, flat; what does not apply is left out."""
 
@@ -190,9 +201,9 @@ class RegisterWorker(BaseModel):
     type: Literal["remote_gpu", "remote_cpu"]
     lanes: list[Identifier] = Field(default=[], max_length=8, description="Of its owner; all it may serve if empty.")
     content_types: list[ContentType] = Field(min_length=1, max_length=len(ContentType))
-    capabilities: JsonFields = {}
+    capabilities: Facts = {}
     slots: int = Field(default=1, ge=1, le=64)
-    hardware: JsonFields = {}
+    hardware: Facts = {}
 
 
 class Registered(BaseModel):
@@ -261,7 +272,7 @@ class Heartbeat(BaseModel):
     seq: int = Field(ge=0)
     generation: int = 0
     state: Literal["active", "draining"] = "active"
-    load: JsonFields = {}
+    load: Facts = {}
     leases: list[HeldMessage] = Field(default=[], max_length=256)
 
 

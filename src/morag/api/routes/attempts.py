@@ -64,6 +64,7 @@ async def get_source(attempt_id: str, caller: Machine, system: CurrentSystem) ->
 async def create_upload(attempt_id: str, caller: Machine, system: CurrentSystem, upload_length: Length) -> Response:
     """Begin to upload a result (tus 1.0): `Location` is where the pieces go."""
     await system.gateway.attempt(caller.user_id, attempt_id)
+    system.blobs.check_room()
     upload_id = await system.partial_uploads.create(attempt_id, upload_length)
     place = f"/api/v1/attempts/{attempt_id}/uploads/{upload_id}"
     return Response(status_code=201, headers={**TUS, "Location": place, "Upload-Offset": "0", "Upload-Id": upload_id})
