@@ -97,6 +97,20 @@ async def test_what_came_of_a_try_is_kept(world: World) -> None:
     assert (kept.status, kept.delivered_at, kept.due_at) == (200, now, None)
 
 
+@pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0])
+async def test_a_wall_clock_that_jumps_neither_hastens_nor_delays_a_try(world: World, jump_s: float) -> None:
+    await world.complete(await world.running(webhook_url=URL))
+    (delivery,) = await take(world)
+    await world.deliveries.note(replace(delivery, tries=1, due_at=world.clock.now() + 5.0))
+    world.jump(jump_s)
+    world.clock.pass_(4.0)
+    assert await take(world) == []
+    (shown,) = await world.deliveries.of_user("ada", limit=1)
+    assert shown.due_at == world.clock.now() + 1.0
+    world.clock.pass_(1.0)
+    assert len(await take(world)) == 1
+
+
 async def test_busy_users_are_left_out(world: World) -> None:
     for user_id in ("ada", "eve"):
         await world.complete(await world.running(user_id, webhook_url=URL))

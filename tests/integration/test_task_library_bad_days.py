@@ -295,14 +295,15 @@ async def status(app: App, task_id: str) -> str:
     return result.status
 
 
-async def test_schedules_go_on_after_a_clock_went_forward_without_a_storm(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("jump_s", [DAY_S, -2 * DAY_S])
+async def test_schedules_go_on_after_a_clock_jumped_without_a_storm(
+    tmp_path: Path, jump_s: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = App(tmp_path)
     app.tasks.task("tick", every=0.2)(app.tick)
     async with app.tasks:
         await until(lambda: app.ticks >= 2)
-        set_clock(monkeypatch, DAY_S)
+        set_clock(monkeypatch, jump_s)
         seen, began = app.ticks, time.monotonic()
         await until(lambda: app.ticks >= seen + 3)
         assert app.ticks - seen <= (time.monotonic() - began) / 0.2 + 3

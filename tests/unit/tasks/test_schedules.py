@@ -94,6 +94,24 @@ async def test_a_clock_set_back_repeats_nothing() -> None:
     assert submitted.ticks == [("a", 1010.0)]
 
 
+async def test_a_clock_set_right_by_a_day_stops_no_schedule() -> None:
+    clock, submitted = FakeClock(100_000.0), Submitted()
+    scheduler = Scheduler(lambda: [("a", Every(10))], submitted, clock)
+    for moment in (100_000.0, 100_010.0, 13_600.0, 13_605.0, 13_610.0, 13_605.0, 13_620.0):
+        clock.wall = moment
+        await scheduler.act()
+    assert submitted.ticks == [("a", 100_010.0), ("a", 13_610.0), ("a", 13_620.0)]
+
+
+async def test_a_clock_set_back_step_by_step_is_followed_too() -> None:
+    clock, submitted = FakeClock(100_000.0), Submitted()
+    scheduler = Scheduler(lambda: [("a", Every(10))], submitted, clock)
+    for moment in (100_000.0, 97_500.0, 95_000.0, 95_010.0):
+        clock.wall = moment
+        await scheduler.act()
+    assert submitted.ticks == [("a", 95_010.0)]
+
+
 @pytest.mark.parametrize(("period_s", "pause_s"), [(60, LOOK_S), (0.5, 0.2)])
 async def test_it_sleeps_until_the_next_tick_but_looks_each_second(period_s: float, pause_s: float) -> None:
     scheduler = Scheduler(lambda: [("a", Every(period_s))], Submitted(), FakeClock(1000.3))

@@ -1,6 +1,8 @@
 """Schedules: ticks that all processes count alike, and each of which is submitted once, whoever comes first.
 
-Ticks are counted on the wall clock in UTC. A tick that nobody was up for is not made up for.
+Ticks are counted on the wall clock in UTC. A tick that nobody was up for is not made up for, nor are those that a clock
+set forward passed over: the latest is enough. None comes twice where a clock is set back a little; if by much, it had
+been wrong, and they go on from where it stands.
 """
 
 import asyncio
@@ -17,6 +19,8 @@ from morag.telemetry import log
 LOOK_S = 1.0
 """How long the scheduler sleeps at most, so that it hears of new schedules and of a clock that was set."""
 SHORTEST_S = 0.1
+SET_RIGHT_S = 3600.0
+"""A clock set back by more was wrong before: a schedule that waited for it would stand still for as long."""
 
 
 class Schedule(Protocol):
@@ -109,6 +113,7 @@ class Scheduler:
         self._submit = submit
         self._clock = clock
         self._seen: dict[str, float] = {}
+        self._looked_at = clock.now()
 
     async def serve(self) -> None:
         """Run until cancelled."""
@@ -119,6 +124,10 @@ class Scheduler:
     async def act(self) -> float:
         """Submit what became due since the last look; how long to sleep until the next, seconds."""
         now, soonest = self._clock.now(), self._clock.now() + LOOK_S
+        if now < self._looked_at - SET_RIGHT_S:
+            self._seen.clear()
+            self._looked_at = now
+        self._looked_at = max(now, self._looked_at)
         for name, schedule in self._scheduled():
             tick = schedule.last(now)
             if tick > self._seen.setdefault(name, tick):

@@ -19,7 +19,7 @@ def enqueue(
     told = [OF_STATE[state], *([WebhookEvent.INGESTED] if is_published else [])]
     for event in told:
         terms = {"id": message_id(task_id, event), "event": event.value, "url": url}
-        tx.run(sql.ENQUEUE, user_id=user_id, task_id=task_id, now=at.now, **terms)
+        tx.run(sql.ENQUEUE, user_id=user_id, task_id=task_id, now=at.now, steady=at.steady, **terms)
 
 
 class SqlDeliveryStore:
@@ -33,26 +33,33 @@ class SqlDeliveryStore:
         """Deliveries that are due, not of the `busy` users; each is due again only after `hold_s`."""
 
         def is_any_due(tx: Transaction) -> bool:
-            return tx.row(sql.IS_DUE, now=self._host.moment(tx).now) is not None
+            return tx.row(sql.IS_DUE, steady=self._host.moment(tx).steady) is not None
 
         def act(tx: Transaction) -> list[Delivery]:
-            now = self._host.moment(tx).now
-            rows = tx.rows(sql.TAKE, now=now, until=now + hold_s, busy=dump(list(busy)), limit=limit)
-            return [_delivery(row) for row in rows]
+            at = self._host.moment(tx)
+            terms = {"steady": at.steady, "until": at.steady + hold_s}
+            return [_delivery(row, at) for row in tx.rows(sql.TAKE, busy=dump(list(busy)), limit=limit, **terms)]
 
         return await self._engine.write(act) if await self._engine.read(is_any_due) else []
 
     async def note(self, delivery: Delivery) -> None:
         """Keep what came of a try."""
         told = {name: value for name, value in asdict(delivery).items() if name in _NOTED}
-        await self._engine.write(lambda tx: tx.run(sql.NOTE, id=delivery.id, **told))
+
+        def act(tx: Transaction) -> None:
+            at = self._host.moment(tx)
+            due_at = None if delivery.due_at is None else at.steady + delivery.due_at - at.now
+            tx.run(sql.NOTE, id=delivery.id, **told, due_at=due_at)
+
+        await self._engine.write(act)
 
     async def of_user(self, user_id: str, *, limit: int, before: str | None = None) -> list[Delivery]:
         """A user's deliveries, newest task first, from before the delivery `before` on."""
 
         def act(tx: Transaction) -> list[Delivery]:
             rows = tx.rows(sql.OF_USER, user_id=user_id, before=before or _AFTER_ALL_IDS, limit=limit)
-            return [_delivery(row) for row in rows]
+            at = self._host.moment(tx)
+            return [_delivery(row, at) for row in rows]
 
         return await self._engine.read(act)
 
@@ -84,10 +91,11 @@ class SqlDeliveryStore:
         return await self._engine.write(lambda tx: tx.run(sql.FORGET, before=self._host.moment(tx).now - older_than_s))
 
 
-_NOTED = frozenset({"due_at", "tries", "status", "error", "delivered_at"})
+_NOTED = frozenset({"tries", "status", "error", "delivered_at"})
 
 
-def _delivery(row: Row) -> Delivery:
+def _delivery(row: Row, at: Moment) -> Delivery:
+    """A row as it looks now: what is due on the steady time, as the wall clock will then show."""
     return Delivery(
         id=row[0],
         user_id=row[1],
@@ -95,7 +103,7 @@ def _delivery(row: Row) -> Delivery:
         event=WebhookEvent(row[3]),
         url=row[4],
         created_at=row[5],
-        due_at=row[6],
+        due_at=None if row[6] is None else at.now + row[6] - at.steady,
         tries=row[7],
         status=row[8],
         error=row[9],

@@ -1,8 +1,8 @@
-"""SQL of deliveries and of the secrets that sign them."""
+"""SQL of deliveries (`due_at` is on the steady time) and of the secrets that sign them."""
 
 ENQUEUE = """
 INSERT INTO deliveries (id, user_id, task_id, event, url, created_at, due_at)
-VALUES (:id, :user_id, :task_id, :event, :url, :now, :now)
+VALUES (:id, :user_id, :task_id, :event, :url, :now, :steady)
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -10,13 +10,13 @@ TAKE = """
 UPDATE deliveries SET due_at = :until
 WHERE id IN (
     SELECT id FROM deliveries
-    WHERE due_at <= :now AND user_id NOT IN (SELECT value FROM json_each(:busy))
+    WHERE due_at <= :steady AND user_id NOT IN (SELECT value FROM json_each(:busy))
     ORDER BY due_at LIMIT :limit /*pg FOR UPDATE SKIP LOCKED */
 )
 RETURNING id, user_id, task_id, event, url, created_at, due_at, tries, status, error, delivered_at
 """
 
-IS_DUE = "SELECT 1 FROM deliveries WHERE due_at <= :now LIMIT 1"
+IS_DUE = "SELECT 1 FROM deliveries WHERE due_at <= :steady LIMIT 1"
 
 NOTE = """
 UPDATE deliveries SET due_at = :due_at, tries = :tries, status = :status, error = :error, delivered_at = :delivered_at
