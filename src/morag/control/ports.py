@@ -1,6 +1,7 @@
 """What the control plane needs from the outside, as ports; the adapters live in `morag.storage`."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -38,9 +39,18 @@ class SteadyClock(Clock, Protocol):
 class Bell(Protocol):
     """One listener's end of a doorbell; a ring between two waits is not lost."""
 
+    @property
+    def ended(self) -> Task | None:
+        """The record of the task listened to, if whoever rang knew that it has ended."""
+        ...
+
     async def wait(self, timeout_s: float) -> bool:
         """Return True when it was rung since the last return, False after the time-out."""
         ...
+
+
+Sound = Callable[[], None]
+"""Rings some bells; to be called on their event loop."""
 
 
 class Signals(Protocol):
@@ -52,6 +62,22 @@ class Signals(Protocol):
 
     def task(self, task_id: str) -> None:
         """A task's record or log changed. Callable from any thread."""
+        ...
+
+    def sounds(self, lanes: Iterable[str], tasks: Mapping[str, Task | None]) -> Mapping[AbstractEventLoop, Sound]:
+        """What rings those lanes and tasks, by the event loop it is to be called on: for who wakes that loop anyway.
+
+        `tasks` gives the record of each that is known to have ended. Callable from any thread.
+        """
+        ...
+
+    @property
+    def changes(self) -> int:
+        """How many changes of tasks were rung so far; the same number twice: none between."""
+        ...
+
+    def heard(self, task_ids: Iterable[str]) -> list[str]:
+        """Those of the tasks that somebody listens to now. Callable from any thread."""
         ...
 
     def everything(self) -> None:

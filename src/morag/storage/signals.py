@@ -2,33 +2,39 @@
 
 import asyncio
 import threading
-from collections import deque
-from collections.abc import Generator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from weakref import WeakValueDictionary
+
+from morag.domain.task import Task
 
 
 class _Bell:
     """One listener, on one event loop."""
 
-    __slots__ = ("_is_rung", "_loop", "_waiter", "tower")
+    __slots__ = ("_is_rung", "_waiter", "ended", "loop", "tower")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, tower: "_Tower") -> None:
         self.tower = tower
-        self._loop = loop
+        self.ended: Task | None = None
+        """The record of the task listened to, if whoever rang knew that it has ended."""
+        self.loop = loop
         self._is_rung = False
         self._waiter: asyncio.Future[None] | None = None
 
-    def sound(self) -> None:
+    def sound(self, ended: Task | None = None) -> None:
         """Let the listener go on. On its loop only."""
         self._is_rung = True
+        self.ended = ended or self.ended
         self._end_wait()
 
     async def wait(self, timeout_s: float) -> bool:
         """Return True when it was rung since the last return, False after the time-out."""
         if not self._is_rung:
-            self._waiter = self._loop.create_future()
-            timer = self._loop.call_later(timeout_s, self._end_wait)
+            self._waiter = self.loop.create_future()
+            timer = self.loop.call_later(timeout_s, self._end_wait)
             try:
                 await self._waiter
             finally:
@@ -71,6 +77,11 @@ class _Tower:
             self._rung.popleft().sound()
 
 
+def _sound(bells: Sequence[tuple[_Bell, Task | None]]) -> None:
+    for bell, ended in bells:
+        bell.sound(ended)
+
+
 class LocalSignals:
     """Rings the listeners of this process, on whichever event loop each of them lives."""
 
@@ -78,6 +89,8 @@ class LocalSignals:
         self._lock = threading.Lock()
         self._towers: WeakValueDictionary[asyncio.AbstractEventLoop, _Tower] = WeakValueDictionary()
         """Kept by their bells."""
+        self.changes = 0
+        """How many changes of tasks were rung so far; the same number twice: none between."""
         self._lanes: dict[str, tuple[_Bell, ...]] = {}
         self._tasks: dict[str, tuple[_Bell, ...]] = {}
 
@@ -88,11 +101,34 @@ class LocalSignals:
 
     def task(self, task_id: str) -> None:
         """A task's record or log changed. Callable from any thread."""
+        self.changes += 1
         for bell in self._tasks.get(task_id, ()):
             bell.tower.ring(bell)
 
+    def sounds(
+        self, lanes: Iterable[str], tasks: Mapping[str, Task | None]
+    ) -> dict[asyncio.AbstractEventLoop, Callable[[], None]]:
+        """What rings those lanes and tasks, by the event loop it is to be called on. Callable from any thread.
+
+        `tasks` gives the record of each that is known to have ended.
+        """
+        self.changes += len(tasks)
+        found: defaultdict[asyncio.AbstractEventLoop, list[tuple[_Bell, Task | None]]] = defaultdict(list)
+        for lane in lanes:
+            for bell in self._lanes.get(lane, ()):
+                found[bell.loop].append((bell, None))
+        for task_id, ended in tasks.items():
+            for bell in self._tasks.get(task_id, ()):
+                found[bell.loop].append((bell, ended))
+        return {loop: partial(_sound, bells) for loop, bells in found.items()}
+
+    def heard(self, task_ids: Iterable[str]) -> list[str]:
+        """Those of the tasks that somebody listens to now. Callable from any thread."""
+        return [task_id for task_id in task_ids if task_id in self._tasks]
+
     def everything(self) -> None:
         """Any lane may have work, any task may have changed. Callable from any thread."""
+        self.changes += 1
         with self._lock:
             bells = {bell for hung in (self._lanes, self._tasks) for some in hung.values() for bell in some}
         for bell in bells:

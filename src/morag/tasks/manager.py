@@ -182,7 +182,7 @@ class TaskManager:
         """The result as soon as the task has ended. Raises TimeoutError after `timeout` seconds, and NotFound."""
         here = await self._here()
         limit_s = float("inf") if timeout is None else timeout
-        ended = await here.manager.ended(task_id, lambda: self._known(here, task_id), timeout_s=limit_s)
+        ended = await here.manager.ended(task_id, lambda: self._at_first(here, task_id), timeout_s=limit_s)
         if not ended.state.is_terminal:
             raise TimeoutError(f"Task {task_id} is {ended.state} after {timeout:g} s.")
         return await self._shown(here, ended)
@@ -265,6 +265,9 @@ class TaskManager:
     async def _find(self, here: Engine | Inline, task_id: str) -> Task | None:
         task = await here.store.get(task_id)
         return task if task and task.namespace == self.namespace else None
+
+    async def _at_first(self, here: Engine | Inline, task_id: str) -> Task:
+        return here.manager.unchanged(task_id) or await self._known(here, task_id)
 
     async def _known(self, here: Engine | Inline, task_id: str) -> Task:
         task = await self._find(here, task_id)

@@ -1,7 +1,10 @@
 import asyncio
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 
+from morag.domain.task import NewTask, Task, TaskState
+from morag.domain.transitions import opened
 from morag.storage.signals import LocalSignals
 
 
@@ -87,3 +90,44 @@ async def test_many_rings_from_elsewhere_are_all_heard() -> None:
         bells = [stack.enter_context(signals.hear_task(f"task {n}")) for n in range(50)]
         await asyncio.to_thread(lambda: [signals.task(f"task {n}") for n in range(50)])
         assert all(await asyncio.gather(*(bell.wait(5) for bell in bells)))
+
+
+async def test_who_wakes_a_loop_anyway_sounds_its_bells_and_hands_over_what_ended() -> None:
+    signals, task = LocalSignals(), ended_task("a")
+    with signals.hear_task("a") as bell, signals.hear_lanes(["celery"]) as door, signals.hear_task("b") as other:
+        (sound,) = signals.sounds(["celery"], {"a": task, "b": None, "c": None}).values()
+        assert bell.ended is None
+        sound()
+        assert await bell.wait(60)
+        assert await door.wait(60)
+        assert await other.wait(60)
+        assert (bell.ended, other.ended) == (task, None)
+
+
+async def test_a_loop_in_which_nobody_listens_need_not_be_woken() -> None:
+    assert not LocalSignals().sounds(["celery"], {"a": None})
+
+
+async def test_it_is_known_who_is_listened_to() -> None:
+    signals = LocalSignals()
+    with signals.hear_task("a"):
+        assert signals.heard(["a", "b"]) == ["a"]
+    assert signals.heard(["a", "b"]) == []
+
+
+def test_all_that_rings_tasks_is_a_change() -> None:
+    signals = LocalSignals()
+    seen = [signals.changes]
+    for ring in (lambda: signals.task("a"), lambda: signals.sounds([], {"a": None}), signals.everything):
+        ring()
+        seen.append(signals.changes)
+    assert len(set(seen)) == len(seen)
+    signals.lane("celery")
+    assert signals.changes == seen[-1]
+
+
+def ended_task(task_id: str) -> Task:
+    new = NewTask(id=task_id, namespace="n", name="f", user_id="u")
+    return replace(
+        opened(new, user_id="u", parent_id=None, now=0.0, steady=0.0), state=TaskState.COMPLETED, finished_at=1.0
+    )

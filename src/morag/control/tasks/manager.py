@@ -12,6 +12,8 @@ from morag.domain.errors import NotFound
 from morag.domain.history import Attempt, Event
 from morag.domain.task import NewTask, Task, TaskState
 
+FRESH_S = 0.05
+"""How long a record that was just stored is taken as unchanged while nothing rings: as long as others go unheard."""
 PULSE_S = 1.0
 """How long a follower sleeps at most when a doorbell got lost."""
 
@@ -35,10 +37,27 @@ class TaskManager:
         self._store = store
         self._signals = signals
         self._on_cancel = on_cancel
+        self._latest: tuple[Task, int, float] | None = None
+        """The record stored last, how many changes had been rung by then, and when that was."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Store all of the tasks or none; durable when it returns. Raises IdempotencyConflict, DocumentExists."""
-        return await self._store.submit(tasks)
+        stored = await self._store.submit(tasks)
+        if stored:
+            self._latest = stored[-1], self._signals.changes, time.monotonic()
+        return stored
+
+    def unchanged(self, task_id: str) -> Task | None:
+        """The record as `submit` gave it just now, if nothing was rung since: told once, and whoever's task it is.
+
+        Who listens to the task already need not read it then.
+        """
+        latest, self._latest = self._latest, None
+        if latest is None:
+            return None
+        task, changes, at = latest
+        is_fresh = changes == self._signals.changes and time.monotonic() - at < FRESH_S
+        return task if task.id == task_id and is_fresh else None
 
     async def get(self, user_id: str, task_id: str) -> Task:
         """The record. Raises NotFound."""
@@ -100,7 +119,7 @@ class TaskManager:
         until = time.monotonic() + timeout_s
         with self._signals.hear_task(task_id) as bell:
             while True:
-                task = await look()
+                task = bell.ended or await look()
                 left_s = until - time.monotonic()
                 if task.state.is_terminal or left_s <= 0:
                     return task

