@@ -35,6 +35,7 @@ from morag.worker.remote.spool import Spool
 from morag.worker.remote.supervisor import Parts, Supervisor, Terms
 from morag.worker.remote.workshop import Workshop
 from morag.worker.sandbox.configured import sandbox_for
+from morag.worker.sandbox.sandbox import Sandbox
 
 _READABLE_BY_OTHERS = 0o077
 _STDIN = "-"
@@ -71,28 +72,35 @@ async def _work(asked: Asked, settings: Settings, key: str, screen: Screen) -> N
     folder = WorkerFolder(asked.data_dir or default_folder())
     with folder.locked():
         async with Client(asked.server or settings.server_url, key) as client:
-            offer = await _offer(asked, settings)
-            slots = 1 if asked.once else asked.slots or usual_slots(settings.child_memory_bytes)
-            machine = _machine(asked, offer, folder.instance_id(), slots)
-            _tell(machine, offer, client.server)
             sandbox = sandbox_for(settings, folder.work)
-            await sandbox.start()
+            starting = asyncio.create_task(sandbox.start())  # takes as long as the machine's tests do
             try:
-                patience, spool = Patience(screen), Spool(folder.spool)
-                parts = Parts(
-                    client=client,
-                    session=Session(client, machine, patience, screen),
-                    patience=patience,
-                    workshop=Workshop(client, sandbox, spool, folder.incoming, patience),
-                    delivery=Delivery(client, spool, patience),
-                    spool=spool,
-                    screen=screen,
-                )
-                supervisor = Supervisor(parts, Terms(slots=slots, once=asked.once, idle_exit_s=asked.idle_exit_s))
+                offer = await _offer(asked, settings)
+                await starting
+                machine = _machine(asked, settings, offer, folder.instance_id())
+                _tell(machine, offer, client.server)
+                supervisor = _supervisor(asked, machine, client, sandbox, folder, screen)
                 with _signals(supervisor):
                     await supervisor.run()
             finally:
+                await asyncio.wait({starting})
                 await sandbox.close()
+
+
+def _supervisor(
+    asked: Asked, machine: RegisterWorker, client: Client, sandbox: Sandbox, folder: WorkerFolder, screen: Screen
+) -> Supervisor:
+    patience, spool = Patience(screen), Spool(folder.spool)
+    parts = Parts(
+        client=client,
+        session=Session(client, machine, patience, screen),
+        patience=patience,
+        workshop=Workshop(client, sandbox, spool, folder.incoming, patience),
+        delivery=Delivery(client, spool, patience),
+        spool=spool,
+        screen=screen,
+    )
+    return Supervisor(parts, Terms(slots=machine.slots, once=asked.once, idle_exit_s=asked.idle_exit_s))
 
 
 async def _offer(asked: Asked, settings: Settings) -> Offer:
@@ -108,7 +116,7 @@ async def _offer(asked: Asked, settings: Settings) -> Offer:
     return await find_out(wanted, is_strict=bool(asked.content_types), whisper_model=settings.whisper_model)
 
 
-def _machine(asked: Asked, offer: Offer, instance_id: str, slots: int) -> RegisterWorker:
+def _machine(asked: Asked, settings: Settings, offer: Offer, instance_id: str) -> RegisterWorker:
     has_gpu = bool(offer.gpus) if asked.has_gpu is None else asked.has_gpu
     kind: Literal["remote_gpu", "remote_cpu"] = "remote_gpu" if has_gpu else "remote_cpu"
     return RegisterWorker(
@@ -119,7 +127,7 @@ def _machine(asked: Asked, offer: Offer, instance_id: str, slots: int) -> Regist
         lanes=list(asked.lanes),
         content_types=list(offer.content_types),
         capabilities=offer.capabilities(),
-        slots=slots,
+        slots=1 if asked.once else asked.slots or usual_slots(settings.child_memory_bytes),
         hardware=offer.hardware(),
     )
 
