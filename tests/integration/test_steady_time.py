@@ -1,13 +1,15 @@
 """The steady time of a file: through boots, wrong clocks and several processes."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from tests.contract.conftest import Bells, FakeClock
 
-from morag.storage.sql.database import Machine, machine_at
+from morag.storage.sql.connection import connect
+from morag.storage.sql.database import Machine, machine_at, open_database
 from morag.storage.sql.engine import Engine
 from morag.storage.sql.migrate import known_migrations, migrate
 from morag.storage.sql.steady_time import NOTED_EVERY_S
@@ -140,3 +142,23 @@ async def test_an_idle_machine_notes_the_time_each_minute_and_no_more(computer: 
     computer.clock.pass_(1.0)
     await process.sweep()
     assert await noted() != first
+
+
+async def test_a_file_from_before_there_was_a_steady_time_goes_on_by_it(tmp_path: Path) -> None:
+    path, clock = tmp_path / "morag.db", FakeClock()
+    await asyncio.to_thread(migrate, path, known_migrations()[:7])
+    with contextlib.closing(connect(path)) as older:
+        for task_id, finished_at in (("old", START - 10 * DAY_S), ("young", START - DAY_S)):
+            older.execute(
+                "INSERT INTO tasks (id, namespace, name, user_id, lane, content_type, state, args, options, routing,"
+                " priority, rank, processing_budget, infrastructure_budget, deadline_s, created_at, ready_at, is_ready,"
+                " finished_at) VALUES (:id, 'n', 'work', 'ada', 'celery', '', 'completed', '{}', '{}', '{}',"
+                " 5, 1, 3, 5, 60, :at, :at, 0, :at)",
+                {"id": task_id, "at": finished_at},
+            )
+    database = await open_database(path, clock=clock, signals=Bells())
+    clock.wall += 400 * DAY_S
+    assert await database.tasks.retire(older_than_s=7 * DAY_S) == 1
+    clock.pass_(6 * DAY_S + 1)
+    assert await database.tasks.retire(older_than_s=7 * DAY_S) == 1
+    await database.close()
