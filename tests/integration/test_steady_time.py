@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.contract.conftest import Bells, FakeClock
 
+from morag.control.ports import UPLOAD_KEPT_S
+from morag.domain.content import Source
 from morag.storage.sql.connection import connect
 from morag.storage.sql.database import Machine, machine_at, open_database
 from morag.storage.sql.engine import Engine
@@ -161,4 +163,17 @@ async def test_a_file_from_before_there_was_a_steady_time_goes_on_by_it(tmp_path
     assert await database.tasks.retire(older_than_s=7 * DAY_S) == 1
     clock.pass_(6 * DAY_S + 1)
     assert await database.tasks.retire(older_than_s=7 * DAY_S) == 1
+    await database.close()
+
+
+async def test_an_upload_is_kept_for_its_day_whatever_the_wall_clock_says(tmp_path: Path) -> None:
+    clock, source = FakeClock(), Source(sha256="a" * 64, size_bytes=1, filename="a.txt", media_type=None, url=None)
+    database = await open_database(tmp_path / "morag.db", clock=clock, signals=Bells())
+    await database.uploads.keep("ada", "one", source)
+    clock.wall += 400 * DAY_S
+    assert await database.uploads.forget() == 0
+    assert await database.uploads.get("ada", "one") == source
+    clock.wall -= 800 * DAY_S
+    clock.pass_(UPLOAD_KEPT_S)
+    assert await database.uploads.get("ada", "one") is None
     await database.close()

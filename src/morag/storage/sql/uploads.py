@@ -28,7 +28,7 @@ class SqlUploadStore:
                 size_bytes=source.size_bytes,
                 filename=source.filename,
                 media_type=source.media_type,
-                now=self._host.moment(tx).now,
+                steady=self._host.moment(tx).steady,
             )
 
         await self._engine.write(act)
@@ -37,7 +37,7 @@ class SqlUploadStore:
         """What the user uploaded under that id; None if it is another's, too old, or never was."""
 
         def act(tx: Transaction) -> Source | None:
-            after = self._host.moment(tx).now - UPLOAD_KEPT_S
+            after = self._host.moment(tx).steady - UPLOAD_KEPT_S
             row = tx.row(sql.GET, id=upload_id, user_id=user_id, after=after)
             return Source(sha256=row[0], size_bytes=row[1], filename=row[2], media_type=row[3]) if row else None
 
@@ -46,5 +46,5 @@ class SqlUploadStore:
     async def forget(self) -> int:
         """Delete those that nobody may use any more; how many."""
         return await self._engine.write(
-            lambda tx: tx.run(sql.FORGET, before=self._host.moment(tx).now - UPLOAD_KEPT_S - _GRACE_S)
+            lambda tx: tx.run(sql.FORGET, before=self._host.moment(tx).steady - UPLOAD_KEPT_S - _GRACE_S)
         )

@@ -1,8 +1,8 @@
-"""SQL of uploads."""
+"""SQL of uploads; when they were made is on the steady time."""
 
 KEEP = """
 INSERT INTO uploads (id, user_id, sha256, size_bytes, filename, media_type, created_at)
-VALUES (:id, :user_id, :sha256, :size_bytes, :filename, :media_type, :now)
+VALUES (:id, :user_id, :sha256, :size_bytes, :filename, :media_type, :steady)
 """
 
 GET = """
