@@ -66,6 +66,8 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
     app.add_middleware(Trace, measures=app.state.measures)
     errors.install(app)
     for resource in (
+        workers,  # asked far more often than any other: routes are tried in order
+        attempts,
         process,
         ingest,
         status,
@@ -76,8 +78,6 @@ def create_app(settings: Settings, *, opener: Opener = open_system) -> FastAPI:
         webhooks,
         uploads,
         remote_jobs,
-        workers,
-        attempts,
         health,
         metrics,
         manual,

@@ -24,6 +24,9 @@ from morag.telemetry import configure
 
 DRAIN_S = 5
 """How long open requests may go on after Ctrl-C."""
+KEEP_ALIVE_S = 60
+"""How long a connection stays open unused: longer than machines are silent between heartbeats, or each would meet its
+end half the time."""
 
 
 class _Watched:
@@ -95,6 +98,7 @@ def run(**given: object) -> int:
             proxy_headers=False,  # the door reads them, of those who are trusted
             server_header=False,
             timeout_graceful_shutdown=DRAIN_S,
+            timeout_keep_alive=KEEP_ALIVE_S,
             ssl_certfile=encryption[0] if encryption else None,
             ssl_keyfile=encryption[1] if encryption else None,
         )

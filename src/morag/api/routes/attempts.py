@@ -44,12 +44,18 @@ Offset = Annotated[int, Header(alias="Upload-Offset", ge=0)]
 Length = Annotated[int, Header(alias="Upload-Length", ge=1, le=MAX_DOCUMENT_BYTES)]
 
 
+class SourceResponse(FileResponse):
+    """A file in blocks that are worth the trip to a thread that each of them takes."""
+
+    chunk_size = 256 * 1024
+
+
 @router.get(
     "/{attempt_id}/source",
-    response_class=FileResponse,
+    response_class=SourceResponse,
     responses={200: {"content": {"application/octet-stream": {}}, "description": "The bytes; `Range` resumes."}},
 )
-async def get_source(attempt_id: str, caller: Machine, system: CurrentSystem) -> FileResponse:
+async def get_source(attempt_id: str, caller: Machine, system: CurrentSystem) -> SourceResponse:
     """What is to be converted. `ETag` is its SHA-256; `Range` with `If-Range` goes on where a download was cut."""
     task, _ = await system.gateway.attempt(caller.user_id, attempt_id)
     given = task.args.get("source")
@@ -57,7 +63,7 @@ async def get_source(attempt_id: str, caller: Machine, system: CurrentSystem) ->
         raise NotFound("This task has no source file.", hint="Its lease names a url.")
     sha256 = source_of(given).sha256
     headers = {"ETag": f'"{sha256}"', "Cache-Control": "no-store"}
-    return FileResponse(system.blobs.path(sha256), media_type="application/octet-stream", headers=headers)
+    return SourceResponse(system.blobs.path(sha256), media_type="application/octet-stream", headers=headers)
 
 
 @router.post("/{attempt_id}/uploads", status_code=201, response_class=Response)

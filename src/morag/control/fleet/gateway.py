@@ -5,9 +5,10 @@ register ─▶ claim ─(lease under a fence)─▶ heartbeat … ─▶ comple
 A worker is told nothing and can change nothing but what stands in its owner's lanes and was granted to it.
 """
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from morag.control.fleet.registry import WORKER_PREFIX, Registry
 from morag.control.ports import Clock, Signals, TaskStore
@@ -79,14 +80,15 @@ class Gateway:
         until = self._clock.monotonic() + asked.wait_s
         lanes = worker.machine.lanes
         with self._signals.hear_lanes(lanes) as bell:
+            is_likely = True  # the same claim may have been granted before
             while True:
-                await check()
-                leases = await self._grant(worker, lanes, asked)
+                leases = await self._grant(worker, lanes, asked, check) if is_likely else []
                 left_s = until - self._clock.monotonic()
                 if leases or left_s <= 0:
                     return leases
-                await bell.wait(min(LOOK_S, left_s))
+                is_rung = await bell.wait(min(LOOK_S, left_s))
                 worker = await self._registry.known(user_id, worker.id, worker.generation)
+                is_likely = is_rung or await self._is_any_ready(worker, lanes)
 
     async def heartbeat(
         self, worker: RemoteWorker, held: Sequence[Held], *, load: JsonObject, is_draining: bool
@@ -145,23 +147,32 @@ class Gateway:
         """Give it back to its lane, uncharged."""
         return await self._store.release(task.id, fence, reason=reason)
 
-    async def _grant(self, worker: RemoteWorker, lanes: Sequence[str], asked: Asked) -> list[Lease]:
-        me = claimer_id(worker.id, worker.generation)
-        free = worker.machine.slots - len(await self._store.held(me, but=f"{worker.id}/{asked.claim_id}"))
+    async def _grant(self, worker: RemoteWorker, lanes: Sequence[str], asked: Asked, check: Check) -> list[Lease]:
+        me, claim_id = claimer_id(worker.id, worker.generation), f"{worker.id}/{asked.claim_id}"
+        # both may have to read, and neither needs the other
+        _, held = await asyncio.gather(check(), self._store.held(me, but=claim_id))
+        free = worker.machine.slots - len(held)
         if worker.readiness is not Readiness.ACTIVE or free <= 0:
             return []
         return await self._store.claim(
             lanes=lanes,
             worker=Worker(id=me, boot_id=ELSEWHERE),
-            claim_id=f"{worker.id}/{asked.claim_id}",
+            claim_id=claim_id,
             n=min(asked.slots, free),
             lease_s=LEASE_S,
-            offers=Offers(
-                namespace=self._offers.namespace,
-                names=self._offers.names,
-                content_types=frozenset(each.value for each in worker.machine.content_types),
-            ),
+            offers=self._offers_of(worker),
         )
+
+    async def _is_any_ready(self, worker: RemoteWorker, lanes: Sequence[str]) -> bool:
+        """Look without the lock of a claim: of a thousand who wait, hardly one finds something that no bell told of."""
+        offers = self._offers_of(worker)
+        for lane in lanes:
+            if await self._store.ready(lane, offers, limit=1):
+                return True
+        return False
+
+    def _offers_of(self, worker: RemoteWorker) -> Offers:
+        return replace(self._offers, content_types=frozenset(each.value for each in worker.machine.content_types))
 
     async def _own(self, user_id: str, attempt_id: str, fence: int) -> Task | None:
         """The task of a lease that may be this user's; whether it still holds is for the fence to say."""

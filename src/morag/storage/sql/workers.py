@@ -1,6 +1,7 @@
 """Users' machines in SQL (`control.ports.WorkerStore`)."""
 
 import json
+from functools import lru_cache
 
 from morag.domain.content import ContentType
 from morag.domain.json import JsonObject
@@ -74,8 +75,9 @@ def encode_machine(machine: Machine) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def decode_machine(text: str) -> Machine:
-    """From `encode_machine`."""
+    """From `encode_machine`. A machine is read at each of its heartbeats, and hardly ever changes."""
     told = json.loads(text)
     content_types = frozenset(ContentType(each) for each in told.pop("content_types"))
     return Machine(content_types=content_types, **told)
