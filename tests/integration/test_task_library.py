@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import importlib
+import itertools
 import os
 import signal
 import sys
@@ -96,6 +97,17 @@ async def test_progress_is_seen_while_it_runs_and_the_context_tells_who_it_is(
 async def test_retries_are_tried_until_one_works(app: Any, name: str) -> None:
     result = await done(app, name, "third", 3)
     assert (result.status, result.result, result.attempts) == ("success", 3, 3)
+
+
+async def test_short_delays_are_short(app: Any) -> None:
+    """Each would last until the next look at a quiet lane otherwise: up to a second, half a second on average."""
+    began: list[float] = []
+    app.tasks.task("soon", retries=4, backoff_s=0.02)(lambda: began.append(time.monotonic()) or 1 / 0)
+    submitted = time.monotonic()
+    assert (await done(app, "soon", delay=0.2)).attempts == 5
+    assert began[0] - submitted >= 0.2
+    pauses = [then - before for before, then in itertools.pairwise([submitted, *began])]
+    assert sorted(pauses)[len(pauses) // 2] < 0.4, pauses
 
 
 async def test_n_retries_are_n_plus_one_attempts(app: Any) -> None:
@@ -254,16 +266,19 @@ async def test_a_deadline_ends_what_waits_too_long(app: Any) -> None:
 
 async def test_urgent_tasks_go_first(tmp_path: Path) -> None:
     order: list[str] = []
+    all_are_queued = asyncio.Event()
     manager = TaskManager("order", data_dir=tmp_path, loop_slots=1)
 
     @manager.task()
     async def note(name: str) -> None:
         order.append(name)
-        await asyncio.sleep(0.05)
+        await all_are_queued.wait()
 
     async with manager:
         await manager.submit(note, "first")
+        await until(lambda: order)
         ids = [await manager.submit(note, name, priority=name) for name in ("low", "high", "urgent")]  # pyright: ignore[reportArgumentType] - names of priorities
+        all_are_queued.set()
         for task_id in ids:
             await manager.wait(task_id, 10)
     assert order == ["first", "urgent", "high", "low"]

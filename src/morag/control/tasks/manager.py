@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from morag.control.ports import Signals, TaskStore
+from morag.control.tasks.timers import ring_when_due
 from morag.domain.errors import NotFound
 from morag.domain.history import Attempt, Event
 from morag.domain.task import NewTask, Task, TaskState
@@ -43,6 +44,8 @@ class TaskManager:
     async def submit(self, tasks: Sequence[NewTask]) -> list[Task]:
         """Store all of the tasks or none; durable when it returns. Raises IdempotencyConflict, DocumentExists."""
         stored = await self._store.submit(tasks)
+        for new in tasks:
+            ring_when_due(self._signals, new.routing.lane, new.delay_s)
         if stored:
             self._latest = stored[-1], self._signals.changes, time.monotonic()
         return stored

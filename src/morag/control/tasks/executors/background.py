@@ -14,8 +14,9 @@ from typing import Protocol
 import structlog
 
 from morag.control.ports import Run, Signals, TaskStore
+from morag.control.tasks.timers import ring_when_due
 from morag.domain.errors import StorageFull, Unavailable
-from morag.domain.task import Answer, Extension, Lease, Offers, Outcome, Parked, Progress, Worker
+from morag.domain.task import Answer, Extension, Lease, Offers, Outcome, Parked, Progress, Retried, Worker
 from morag.telemetry import log
 
 PULSE_S = 1.0
@@ -214,6 +215,8 @@ class BackgroundTasksExecutor:
             outcome = await self._run(lease, held.report)
             held.is_over = True
             answer = await self._settle(lease, outcome)
+            if isinstance(outcome, Retried):
+                ring_when_due(self._signals, task.lane, outcome.decision.delay_s)
             log.info("attempt_ended", attempt=task.attempt, answer=answer)
         except asyncio.CancelledError:
             log.info("attempt_stopped", attempt=task.attempt, is_withdrawn=held.is_withdrawn)
