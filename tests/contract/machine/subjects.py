@@ -148,10 +148,10 @@ class LateSweep:
         self._arrived, self._gate = asyncio.Event(), asyncio.Event()
         self._sweep: asyncio.Task[SweepReport] | None = None
 
-    async def write(self, act: Act[T], *, is_urgent: bool = False) -> T:
+    async def write(self, act: Act[T], *, is_urgent: bool = False, lanes: frozenset[str] = frozenset()) -> T:
         self._arrived.set()
         await self._gate.wait()
-        return await self._engine.write(act, is_urgent=is_urgent)
+        return await self._engine.write(act, is_urgent=is_urgent, lanes=lanes)
 
     async def read(self, act: Act[T]) -> T:
         return await self._engine.read(act)
