@@ -98,6 +98,7 @@ def place(start_server: StartServer, site: str, tmp_path_factory: pytest.TempPat
 
 def test_every_route_has_a_row() -> None:
     assert [route for route in ROUTES if route not in ROWS] == []
+    assert [route for route in ROWS if route not in ROUTES] == []
     assert len(ROUTES) > 55
     assert len(MATRIX) > 600
 

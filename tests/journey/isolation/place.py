@@ -89,7 +89,8 @@ class Place:
     def document(self) -> str:
         """A stored document of Alice's."""
         document_id = f"diary-{uuid.uuid4().hex}"
-        self.ended(self.ingest(f"# Diary\n\nThe {SECRET} was in flower.\n", document_id=document_id))
+        done = self.ended(self.ingest(f"# Diary\n\nThe {SECRET} was in flower.\n", document_id=document_id))
+        assert done["status"] == "completed", done
         self.marks.add(document_id)
         return document_id
 
