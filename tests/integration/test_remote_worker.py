@@ -25,10 +25,11 @@ import httpx2
 import psutil
 import pytest
 from PIL import Image, ImageDraw
+from tests.certificates import self_signed
 
 pytestmark = [pytest.mark.xdist_group("remote_worker"), pytest.mark.timeout(120)]
 
-READY = re.compile(r"ready at http://\S+")
+READY = re.compile(r"ready at https?://\S+")
 WAIT_S = 40.0
 SAMPLES = Path(__file__).parents[2] / "examples" / "samples"
 CHILD = "morag.worker.sandbox.child"
@@ -60,9 +61,10 @@ def free_port() -> int:
 class Server:
     """A server on a port of its own that can go away and come back."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, scheme: str = "http", **variables: str) -> None:
         self.folder, self.port = folder, free_port()
-        self.address = f"http://127.0.0.1:{self.port}"
+        self.address = f"{scheme}://127.0.0.1:{self.port}"
+        self._variables = variables
         self.process: subprocess.Popen[str] | None = None
         self.clients: list[httpx2.Client] = []
         self._log = (folder / "server.log").open("a")
@@ -70,7 +72,7 @@ class Server:
     def start(self) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "morag", "serve", "--port", str(self.port)],
-            env=environment(MORAG_DATA_DIR=str(self.folder / "data"), MORAG_WORKERS="1"),
+            env=environment(MORAG_DATA_DIR=str(self.folder / "data"), MORAG_WORKERS="1", **self._variables),
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
@@ -111,13 +113,15 @@ class Server:
 class Worker:
     """A `morag worker` process with a folder of its own."""
 
-    def __init__(self, server: str, key: str, folder: Path, *words: str, types: str = "document") -> None:
+    def __init__(
+        self, server: str, key: str, folder: Path, *words: str, types: str = "document", **variables: str
+    ) -> None:
         self.folder, self.log_path = folder, folder.with_name(f"{folder.name}-{uuid.uuid4().hex[:6]}.log")
         self._log: TextIO = self.log_path.open("w")
         more = ["--content-types", types] if types else []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "morag", "worker", "--server", server, "--data-dir", str(folder), *more, *words],
-            env=environment(MORAG_API_KEY=key),
+            env=environment(MORAG_API_KEY=key, **variables),
             stdin=subprocess.DEVNULL,
             stderr=self._log,
         )
@@ -486,6 +490,19 @@ def test_a_copy_of_a_workers_folder_ends_the_older_worker_with_a_reason(place: P
     assert first.ended(15.0) == 1
     assert "Another worker with the same instance id took over" in first.log_path.read_text()
     assert second.process.poll() is None
+
+
+def test_a_certificate_must_be_trusted_and_then_the_work_goes_over_https(tmp_path: Path) -> None:
+    cert, key_file = self_signed(tmp_path / "tls")
+    server = Server(tmp_path, "https", MORAG_TLS_CERT=str(cert), MORAG_TLS_KEY=str(key_file))
+    with contextlib.closing(server):
+        server.start()
+        key = server.key("alice", "worker")
+        with contextlib.closing(Worker(server.address, key, tmp_path / "stranger")) as stranger:
+            away = until(lambda: stranger.events("server_away"), "it does not trust the server")[0]
+            assert (away["code"], "SSL_CERT_FILE" in away["hint"]) == ("untrusted_certificate", True)
+        with contextlib.closing(Worker(server.address, key, tmp_path / "friend", SSL_CERT_FILE=str(cert))) as friend:
+            assert friend.registered()["lanes"] == ["cpu-tasks-alice"]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ MoragError
 A problem document (RFC 9457) is a server's word; an error page of something between is no word at all.
 """
 
+import ssl
 from http import HTTPStatus
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
@@ -75,10 +76,24 @@ def check(response: httpx2.Response) -> None:
 
 
 def unreachable(error: httpx2.HTTPError) -> Away:
-    """The error of a server that is not there, or went away."""
+    """The error of a server that is not there, went away, or cannot show who it is."""
+    if untrusted := _untrusted(error):
+        return Away(
+            f"The server's certificate is not trusted here: {untrusted.verify_message}.",
+            code="untrusted_certificate",
+            hint="If it is your own, name the file of who signed it: SSL_CERT_FILE=ca.pem.",
+        )
     if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
         return Away("The server cannot be reached.")
     return Away(f"The connection to the server broke ({type(error).__name__}).")
+
+
+def _untrusted(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _error(response: httpx2.Response) -> Away | Refused:

@@ -59,7 +59,8 @@ class Client:
             headers={"Authorization": f"Bearer {api_key}", "User-Agent": f"morag-worker/{version('morag')}"},
             timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
             follow_redirects=False,
-            trust_env=not is_near,
+            trust_env=not is_near,  # no proxy on the way to this machine itself; SSL_CERT_FILE counts everywhere
+            verify=httpx2.create_ssl_context(),
             transport=transport,
         )
 

@@ -64,7 +64,7 @@ class LogScreen:
 
     def away(self, error: MoragError) -> None:
         """The server cannot be reached."""
-        log.warning("server_away", code=error.code, reason=error.message)
+        log.warning("server_away", code=error.code, reason=error.message, hint=error.hint)
 
     def back(self) -> None:
         """It can again."""
