@@ -120,7 +120,9 @@ def alone(tmp_path: Path, broker: RedisServer) -> Generator[Callable[..., Settin
 
     def make(**more: str) -> Setting:
         broker.empty()
-        made.append(Setting(tmp_path, broker, **more))
+        # a database of its own there: the worker of other tests would answer its doorbells
+        aside = {"CELERY_BROKER_URL": f"redis+socket://{broker.socket}?virtual_host=1"}
+        made.append(Setting(tmp_path, broker, **{**aside, **more}))
         return made[-1]
 
     yield make
@@ -172,6 +174,19 @@ async def test_heavy_tasks_run_in_the_worker_and_light_ones_here(app: Any, share
 async def test_retries_and_progress_work_in_the_worker(app: Any) -> None:
     result = await done(app, "flaky")
     assert (result.status, result.result, result.attempts) == ("success", 3, 3)
+
+
+@pytest.mark.parametrize("parent", ["ask", "ask_heavily"])
+async def test_the_children_of_a_parent_go_where_they_would_by_themselves(
+    app: Any, shared: Setting, parent: str
+) -> None:
+    result = await done(app, parent)
+    assert result.status == "success"
+    *sums, light = result.result
+    assert [(status, value) for status, value, _ in sums] == [("success", 0), ("success", 2), ("success", 4)]
+    assert light[:2] == ["success", os.getpid()]
+    assert {await reason(shared, each[2]) for each in sums} == {"heavy: by Celery"}
+    assert await reason(shared, light[2]) == "light: in process"
 
 
 async def test_a_cancel_reaches_the_worker(app: Any, shared: Setting) -> None:
@@ -231,15 +246,26 @@ async def test_with_postgres_and_all_by_celery_what_runs_ends_before_the_worker_
     setting = alone(DATABASE_URL=postgres.url.replace("postgresql://", "postgresql+asyncpg://"), TASK_EXECUTOR="celery")
     worker = setting.work("--pool=threads", "--concurrency=2")
     async with setting.application() as app:
-        light = await done(app, "light")
+        light, parent = await asyncio.gather(done(app, "light"), done(app, "ask_heavily"))
         last = await app.tasks.submit("slow", "last", 0.5)
         await until(lambda: setting.told_of("last"))
         worker.terminate()
         result = await app.tasks.wait(last, 10)
     assert light.result == worker.pid
+    assert [value for _, value, _ in parent.result] == [0, 2, 4, worker.pid]
     assert (result.status, result.attempts) == ("success", 1)
     assert worker.wait(10) == 0
     assert not (setting.folder / "data" / "morag.db").exists()
+
+
+@pytest.mark.parametrize("parent", ["ask", "ask_heavily"])
+async def test_with_postgres_and_without_a_broker_parents_and_children_run_here(
+    alone: Callable[..., Setting], postgres: PostgresServer, parent: str
+) -> None:
+    setting = alone(DATABASE_URL=postgres.url, CELERY_BROKER_URL="")
+    async with setting.application() as app:
+        result = await done(app, parent)
+    assert [value for _, value, _ in result.result] == [0, 2, 4, os.getpid()]
 
 
 async def test_a_worker_without_a_broker_says_so(alone: Callable[..., Setting]) -> None:

@@ -32,7 +32,8 @@ from morag.tasks.chores import chores
 from morag.tasks.doors import FunctionDoor
 from morag.telemetry import log, settle_in
 from morag.worker.functions.children import Children
-from morag.worker.functions.loading import loaded_now
+from morag.worker.functions.family import local
+from morag.worker.functions.loading import refuse_while_loading
 from morag.worker.functions.runner import FunctionRunner
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Surroundings:
     database: Database
     signals: Signals
     broker: Broker | None
-    """Where doorbells for Celery are left; None in a process that runs everything, and in Celery's own."""
+    """Where doorbells for Celery are left; None in a process that runs everything. Celery's own leave none."""
     is_celery_worker: bool
 
 
@@ -96,7 +97,13 @@ class Engine:
         self._children = Children(memory_bytes=around.child_memory_bytes, ahead=AHEAD)
         self._loops = Loops()
         self._worker = this_worker("celery" if around.is_celery_worker else "tasks")
-        runner = FunctionRunner(registry, self.blobs, children=self._children, kin=around.database.tasks.children)
+        runner = FunctionRunner(
+            registry,
+            self.blobs,
+            children=self._children,
+            kin=around.database.tasks.children,
+            route=self._where,
+        )
         self.loop = asyncio.get_running_loop()
         self.store: TaskStore = around.database.tasks
         self.manager = TaskManager(self.store, around.signals, on_cancel=self._check)
@@ -130,7 +137,7 @@ class Engine:
 
     async def submit(self, new: NewTask) -> Task:
         """Store the task. The doors are rung before it is committed: their claim then joins the same commit."""
-        if self._route:
+        if self._celery:
             new = replace(new, routing=self._route(new.name))
         if new.delay_s <= 0:
             self._signals.lane(LOCAL_LANE)  # heard when this turn of the loop is over: the task is queued by then
@@ -177,6 +184,10 @@ class Engine:
         elif self.loop.is_running():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._executor.check(), self.loop))
 
+    def _where(self, name: str) -> Routing:
+        """Where a child goes that a running task asks for."""
+        return self._route(name)
+
     def _celerys(self) -> Offers:
         """What belongs to Celery: everything, or what is heavy."""
         scale = self._around.scale
@@ -209,14 +220,13 @@ class Engine:
     def _left_to_celery(self) -> frozenset[str]:
         return self._celery.serves if self._celery else frozenset()
 
-    def _composed(self) -> tuple[Executor, Callable[[str], Routing] | None]:
+    def _composed(self) -> tuple[Executor, Callable[[str], Routing]]:
         """The executor of this process, and what tells where a submitted task goes."""
         if self._celery is None:
-            return self._local, None
-        if self._around.scale.executor == "celery":
-            return self._celery, self._celery.route
-        hybrid = HybridExecutor(self._local, self._celery)
-        return hybrid, hybrid.route
+            return self._local, local
+        is_hybrid = self._around.scale.executor == "hybrid"
+        whole = HybridExecutor(self._local, self._celery) if is_hybrid else self._celery
+        return (self._local if self._around.is_celery_worker else whole), whole.route
 
 
 async def open_engine(
@@ -232,7 +242,7 @@ async def open_engine(
     """
     from morag.settings import load, load_scale  # noqa: PLC0415 - pydantic costs 200 ms
 
-    _refuse_in_a_loading_child()
+    refuse_while_loading()
     settle_in()
     settings, scale = await asyncio.to_thread(lambda: (load(), load_scale()))
     for note in scale.notes():
@@ -241,7 +251,7 @@ async def open_engine(
     # a database file must be on a disk of this machine; blobs alone may be where all machines see them
     await asyncio.to_thread(prepare, folder, () if scale.database_url else None)
     signals = LocalSignals()
-    broker = None if is_celery_worker else await asyncio.to_thread(_broker, scale, wishes.namespace)
+    broker = await asyncio.to_thread(_broker, scale, wishes.namespace)
     around = Surroundings(
         folder=folder,
         child_memory_bytes=wishes.child_memory_bytes or settings.child_memory_bytes,
@@ -258,16 +268,6 @@ async def open_engine(
 
     engine.serve(Scheduler(scheduled, submit, SystemClock()), retention_s=settings.retention_days * DAY_S)
     return engine
-
-
-def _refuse_in_a_loading_child() -> None:
-    """A program's main part that runs in its child, too, would do there all over again what it does here."""
-    if module := loaded_now():
-        raise StartupError(
-            f"{module} opens its tasks while a child process loads it to find a heavy function.",
-            code="main_not_guarded",
-            hint='Put what only the program itself is to do under `if __name__ == "__main__":`.',
-        )
 
 
 def celery_app(

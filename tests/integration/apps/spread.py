@@ -51,3 +51,24 @@ def flaky(ctx: TaskContext) -> int:
     if ctx.attempt < 3:
         raise ValueError("not yet")
     return ctx.attempt
+
+
+@tasks.task("add", heavy=True)
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+def asked(ctx: TaskContext) -> list[list[Any]]:
+    """What the children of a task gave, and who they were."""
+    parts = ctx.wait_for(*(ctx.call("add", n, n) for n in range(3)), ctx.call("light"))
+    return [[part.status, part.result, part.task_id] for part in parts]
+
+
+@tasks.task("ask")
+async def ask(ctx: TaskContext) -> list[list[Any]]:
+    return asked(ctx)
+
+
+@tasks.task("ask_heavily", heavy=True)
+def ask_heavily(ctx: TaskContext) -> list[list[Any]]:
+    return asked(ctx)

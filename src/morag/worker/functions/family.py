@@ -1,6 +1,6 @@
 """The children of one running task: those that have ended, and those it asks for now."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from morag.control.tasks.calls import Call
@@ -11,9 +11,17 @@ from morag.control.tasks.invoking import call_of
 from morag.control.tasks.keeping import Blobs, keep
 from morag.control.tasks.results import TaskResult
 from morag.domain.errors import InvalidRequest
-from morag.domain.task import Budget, NewTask, Parked, Task
+from morag.domain.task import Budget, NewTask, Parked, Routing, Task
 
 _OWN = "step is ctx.call's own: pass a task's parameter of that name by position."
+
+Route = Callable[[str], Routing]
+"""Where a task of that name goes that is submitted now, and why."""
+
+
+def local(_name: str) -> Routing:
+    """The server's own lane, for there is no other."""
+    return Routing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +34,9 @@ class _Wanted:
 class Family:
     """What one run asks of its children (`control.tasks.children.Ask`), to be stored when it has ended."""
 
-    def __init__(self, registry: Registry, parent: Task) -> None:
-        """Ask for functions of `registry`, on behalf of `parent`."""
+    def __init__(self, registry: Registry, parent: Task, route: Route = local) -> None:
+        """Ask for functions of `registry`, on behalf of `parent`; `route` says where each goes."""
+        self._route = route
         self._registry = registry
         self._parent = parent
         self._ended: Mapping[str, TaskResult] = {}
@@ -77,6 +86,7 @@ class Family:
             user_id=self._parent.user_id,
             args=kept.args,
             blobs=kept.blobs,
+            routing=self._route(definition.name),
             priority=definition.priority,
             budget=Budget(processing=definition.retries + 1),
             timeout_s=definition.timeout_s,

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from morag.domain.errors import StartupError
+
 PROGRAM = ["-m", "morag.worker.functions.call"]
 """What Python is told to run a child; names of modules to load ahead may follow."""
 
@@ -25,6 +27,11 @@ def loading(module: str) -> Generator[None]:
         _under_way.remove(module)
 
 
-def loaded_now() -> str | None:
-    """The module that is being loaded, None if a function runs or waits to run."""
-    return _under_way[-1] if _under_way else None
+def refuse_while_loading() -> None:
+    """Raise StartupError while a module is loaded: its main part would do here once more what its program does."""
+    if _under_way:
+        raise StartupError(
+            f"{_under_way[-1]} opens its tasks while a child process loads it to find a heavy function.",
+            code="main_not_guarded",
+            hint='Put what only the program itself is to do under `if __name__ == "__main__":`.',
+        )

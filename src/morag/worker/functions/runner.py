@@ -30,7 +30,7 @@ from morag.worker.functions import failures
 from morag.worker.functions.asking import answer
 from morag.worker.functions.child import Job
 from morag.worker.functions.children import Children
-from morag.worker.functions.family import Family
+from morag.worker.functions.family import Family, Route, local
 from morag.worker.functions.threads import Threads
 
 GRACE_S = 5.0
@@ -43,8 +43,14 @@ Kin = Callable[[str], Awaitable[Sequence[Task]]]
 class FunctionRunner:
     """Runs a claimed task to its outcome (`control.ports.Run`)."""
 
-    def __init__(self, registry: Registry, blobs: Blobs, *, children: Children | None, kin: Kin) -> None:
-        """Run what is in `registry`; without `children`, heavy functions run in threads. `kin` reads child tasks."""
+    def __init__(
+        self, registry: Registry, blobs: Blobs, *, children: Children | None, kin: Kin, route: Route = local
+    ) -> None:
+        """Run what is in `registry`; without `children`, heavy functions run in threads.
+
+        `kin` reads child tasks, `route` says where those go that are asked for.
+        """
+        self._route = route
         self._registry = registry
         self._blobs = blobs
         self._kin = kin
@@ -59,7 +65,7 @@ class FunctionRunner:
     async def run(self, lease: Lease, report: ReportProgress) -> Outcome | Parked:
         """The outcome of one attempt. Raises nothing but on cancellation."""
         task, definition = lease.task, self._registry.find(lease.task.name)
-        family = Family(self._registry, task)
+        family = Family(self._registry, task, self._route)
         context = TaskContext(task_id=task.id, attempt=attempts_of(task), report=report, ask=family.ask)
         try:
             family.meet(await self._ended(lease))
