@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import random
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -25,6 +24,7 @@ import uuid_utils
 from morag.domain.task import Completed, Lease, NewTask, Offers
 from morag.storage.host import SystemClock, this_worker
 from morag.storage.signals import LocalSignals
+from morag.storage.sql.connection import connect
 from morag.storage.sql.database import Database, open_database
 from morag.tasks.manager import TaskManager
 from morag.telemetry import configure
@@ -67,8 +67,9 @@ async def opened(folder: Path) -> AsyncGenerator[TaskManager]:
 
 async def all_ended(path: Path) -> None:
     """Return when the file, looked at from outside, has no task left that stands in a lane or runs."""
-    with contextlib.closing(sqlite3.connect(path)) as file:
-        while file.execute(IS_ANY_LEFT).fetchone():  # noqa: ASYNC110 - another process's view has no event to wait for
+    # not `sqlite3`: another copy of the library in the process that has the file open undoes the locks of the first
+    with contextlib.closing(connect(path, is_reader=True)) as file:
+        while file.execute(IS_ANY_LEFT).fetchall():  # noqa: ASYNC110 - another process's view has no event to wait for
             await asyncio.sleep(0.01)
 
 

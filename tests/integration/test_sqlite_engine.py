@@ -10,6 +10,7 @@ import pytest
 
 from morag.domain.errors import StorageFull, Unavailable
 from morag.storage.signals import LocalSignals
+from morag.storage.sql import engine as module
 from morag.storage.sql.engine import WATCH_S, Engine
 from morag.storage.sql.transaction import Transaction
 
@@ -170,3 +171,46 @@ async def test_event_loop_that_is_blocked_holds_up_no_other(engine: Engine) -> N
     free.set()
     await blocked
     assert await count(engine) == 2
+
+
+async def test_the_write_ahead_log_is_begun_anew_when_it_is_long(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHECKPOINT_PAGES", 40)
+    for n in range(100):
+        await engine.write(insert(n))
+    assert (tmp_path / "lines.db-wal").stat().st_size < 70 * 4_096
+    assert await count(engine) == 100
+
+
+async def test_the_write_ahead_log_of_a_busy_writer_is_bounded_too(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GROUP_LIMIT", 1)
+    monkeypatch.setattr(module, "CHECKPOINT_PAGES_AT_MOST", 40)
+    await asyncio.gather(*(engine.write(insert(n)) for n in range(100)))
+    assert (tmp_path / "lines.db-wal").stat().st_size < 70 * 4_096
+    assert await count(engine) == 100
+
+
+async def test_doors_are_rung_when_an_act_is_queued_and_find_what_it_did(tmp_path: Path) -> None:
+    signals = LocalSignals()
+    engine = Engine(tmp_path / "lines.db", signals)
+    await engine.write(lambda tx: tx.run("CREATE TABLE line (n INTEGER PRIMARY KEY)"))
+
+    async def look_when_rung() -> int:
+        with signals.hear_lanes(["celery"]) as bell:
+            await bell.wait(60)
+            found = await engine.write(lambda tx: tx.rows(COUNT)[0][0])
+            assert not await bell.wait(0.1)  # it is not rung again for what it has seen
+            return found
+
+    def submit(tx: Transaction) -> None:
+        tx.run(INSERT, n=1)
+        tx.lanes.add("celery")
+
+    looking = asyncio.create_task(look_when_rung())
+    await asyncio.sleep(0)
+    await engine.write(submit, lanes=frozenset({"celery"}))
+    assert await looking == 1
+    await engine.close()
