@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import hashlib
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
@@ -37,6 +38,8 @@ router = APIRouter(prefix="/api/v1/attempts", tags=["workers"])
 
 TUS = {"Tus-Resumable": "1.0.0", "Cache-Control": "no-store"}
 OFFSET_TYPE = "application/offset+octet-stream"
+SILENCE_S = 15.0
+"""A piece may not be silent for longer on its way."""
 CHECKSUM_MISMATCH = 460
 """As the checksum extension of tus 1.0 has it."""
 
@@ -100,7 +103,7 @@ async def upload_piece(
     await system.gateway.attempt(caller.user_id, attempt_id)
     piece = Piece(offset=upload_offset, checksum=_checksum(upload_checksum))
     try:
-        offset = await system.partial_uploads.append(attempt_id, upload_id, piece, request.stream())
+        offset = await system.partial_uploads.append(attempt_id, upload_id, piece, _lively(request.stream()))
     except OffsetDiffers as error:
         raise HTTPException(409, error.message, {**TUS, "Upload-Offset": str(error.offset)}) from None
     return Response(status_code=204, headers={**TUS, "Upload-Offset": str(offset)})
@@ -110,7 +113,12 @@ async def upload_piece(
 async def complete_attempt(attempt_id: str, body: CompleteAttempt, caller: Machine, system: CurrentSystem) -> Committed:
     """Deliver the document. 409 the task was granted to another, 410 it was cancelled, 412 the digest differs."""
     task, fence = await _held(system, caller.user_id, attempt_id, body.fence)
-    document = await _document(system, attempt_id, body)
+    try:
+        document = await _document(system, attempt_id, body)
+    except NotFound:  # its upload is dropped once it is committed, and the answer may have got lost
+        if await system.gateway.is_committed(task, fence):
+            return Committed(status="duplicate")
+        raise
     answer = await system.gateway.complete(task, fence, await pack(document, _about(task, body), system.blobs))
     await system.partial_uploads.drop(attempt_id)
     if answer in {Answer.OK, Answer.DUPLICATE}:
@@ -177,6 +185,19 @@ def _about(task: Task, body: CompleteAttempt) -> JsonObject:
         "processing_method": "remote",
         "worker": (task.worker_id or "").partition(".")[0] or None,
     }
+
+
+async def _lively(stream: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    """What comes, as long as something does: a line that died silently must not keep the upload from a better one."""
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_S):
+                chunk = await anext(stream, None)
+        except TimeoutError:
+            raise HTTPException(408, "Nothing came for a while; go on from the offset that HEAD tells.") from None
+        if chunk is None:
+            return
+        yield chunk
 
 
 def _checksum(header: str | None) -> tuple[str, bytes] | None:

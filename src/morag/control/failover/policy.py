@@ -12,8 +12,8 @@ SAME_ERROR_TRIES = 2
 BASE_DELAY_S = 2.0
 MAX_DELAY_S = 300.0
 
-_DISK = frozenset({"disk_full", "disk_low"})
-"""Codes of what passes once the operator has made room."""
+_DISK = frozenset({"disk_full", "disk_low", "worker_disk_full", "result_lost"})
+"""Codes of what passes once there is room, or on another machine."""
 
 
 def decide(failure: Failure, task: Task, *, jitter: float) -> Failed | TimedOut | Retried:

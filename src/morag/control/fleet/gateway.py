@@ -16,7 +16,7 @@ from morag.domain.errors import Conflict, InvalidRequest, NotFound
 from morag.domain.failure import Decision, Failure
 from morag.domain.json import JsonObject
 from morag.domain.task import Answer, Completed, Extension, Lease, Offers, Outcome, Progress, Task, Worker
-from morag.domain.worker import LEASE_S, Machine, Readiness, RemoteWorker
+from morag.domain.worker import LEASE_S, Machine, Presence, Readiness, RemoteWorker
 
 LOOK_S = 10.0
 """How long a claim sleeps at most though no bell rang: one may have got lost."""
@@ -77,6 +77,7 @@ class Gateway:
             raise InvalidRequest(
                 f"This worker registered {worker.machine.slots} slots.", hint="Register it with more.", field="slots"
             )
+        asked_at = self._clock.now()
         until = self._clock.monotonic() + asked.wait_s
         lanes = worker.machine.lanes
         with self._signals.hear_lanes(lanes) as bell:
@@ -88,7 +89,7 @@ class Gateway:
                     return leases
                 is_rung = await bell.wait(min(LOOK_S, left_s))
                 worker = await self._registry.known(user_id, worker.id, worker.generation)
-                is_likely = is_rung or await self._is_any_ready(worker, lanes)
+                is_likely = self._is_there(worker, asked_at) and (is_rung or await self._is_any_ready(worker, lanes))
 
     async def heartbeat(
         self, worker: RemoteWorker, held: Sequence[Held], *, load: JsonObject, is_draining: bool
@@ -134,6 +135,10 @@ class Gateway:
         """Settle with a result."""
         return await self._store.settle(task.id, fence, outcome)
 
+    async def is_committed(self, task: Task, fence: int) -> bool:
+        """Whether the task was completed under this fence."""
+        return any(each.fence == fence and each.outcome == "completed" for each in await self._store.attempts(task.id))
+
     async def fail(self, task: Task, fence: int, failure: Failure) -> tuple[Answer, Decision | None]:
         """Settle with a failure: what is done about it; the same again gives the same decision."""
         outcome = self._decide(failure, task, random.random())  # noqa: S311 - spreads retries, no secret
@@ -173,6 +178,11 @@ class Gateway:
 
     def _offers_of(self, worker: RemoteWorker) -> Offers:
         return replace(self._offers, content_types=frozenset(each.value for each in worker.machine.content_types))
+
+    def _is_there(self, worker: RemoteWorker, asked_at: float) -> bool:
+        """Whether it is alive: asking is a sign of life, waiting is none."""
+        heard = replace(worker, seen_at=max(worker.seen_at, asked_at))
+        return heard.presence(self._clock.now()) is Presence.ALIVE
 
     async def _own(self, user_id: str, attempt_id: str, fence: int) -> Task | None:
         """The task of a lease that may be this user's; whether it still holds is for the fence to say."""

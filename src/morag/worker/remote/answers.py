@@ -26,6 +26,8 @@ M = TypeVar("M", bound=BaseModel)
 SESSION_OVER = "session_over"
 """Code of the answer to a session that a later one of the same machine ended."""
 _PASSING = frozenset({408, 425, 429})
+_PASSING_CODES = frozenset({"upload_busy"})
+"""Of a piece that the server still takes from a line that was cut: it finds out a little later."""
 _KEY_HINT = "On the server `morag keys create --user NAME --scope worker` makes a key for a worker."
 
 
@@ -107,7 +109,7 @@ def _error(response: httpx2.Response) -> Away | Refused:
         return KeyRefused(status, message, code=code, hint=told or _KEY_HINT)
     if status == HTTPStatus.UPGRADE_REQUIRED:
         return VersionRefused(status, message, code=code, hint=told or "Install the morag of the server's version.")
-    if status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR or "code" not in body:
+    if status in _PASSING or code in _PASSING_CODES or status >= HTTPStatus.INTERNAL_SERVER_ERROR or "code" not in body:
         return _away(response, message, code)
     return Refused(status, message, code=code, hint=told)
 

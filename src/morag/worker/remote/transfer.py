@@ -14,6 +14,8 @@ from morag.worker.remote.patience import Patience
 
 PIECE_BYTES = 512 * 1024
 """Of an upload. A cut costs one piece at most: half a second of a line of 1 MiB/s."""
+LEAST_PIECE_BYTES = 32 * 1024
+"""On a line that is cut before a larger one is through."""
 NOT_FOUND = 404
 PARTIAL = 206
 TRIES_OF_DAMAGED = 3
@@ -81,6 +83,8 @@ class Upload:
         self._client, self._attempt_id, self._upload_id, self._path = client, attempt_id, upload_id, path
         self._offset: int | None = None
         """Where the server is; None while only it knows."""
+        self._piece_bytes = PIECE_BYTES
+        """Halved by each cut and doubled by each piece that is through."""
 
     async def run(self, patience: Patience, report: Report) -> None:
         """Bring it to its end, from where the server is. Raises Refused, Away, OSError."""
@@ -94,10 +98,20 @@ class Upload:
         if self._offset is None:
             self._offset = await self._client.upload_offset(self._attempt_id, self._upload_id)
         offset, self._offset = self._offset, None
-        piece = await asyncio.to_thread(_read, self._path, offset)
-        self._offset = (
-            await self._client.upload_piece(self._attempt_id, self._upload_id, offset, piece) if piece else offset
-        )
+        piece = await asyncio.to_thread(_read, self._path, offset, self._piece_bytes)
+        if piece:
+            self._offset = await self._send(offset, piece)
+        else:
+            self._offset = offset
+
+    async def _send(self, offset: int, piece: bytes) -> int:
+        try:
+            end = await self._client.upload_piece(self._attempt_id, self._upload_id, offset, piece)
+        except Away:
+            self._piece_bytes = max(LEAST_PIECE_BYTES, self._piece_bytes // 2)
+            raise
+        self._piece_bytes = min(PIECE_BYTES, self._piece_bytes * 2)
+        return end
 
 
 async def begin(client: Client, attempt_id: str, size_bytes: int, upload_id: str | None) -> str:
@@ -139,7 +153,7 @@ def _damaged() -> Failure:
     )
 
 
-def _read(path: Path, offset: int) -> bytes:
+def _read(path: Path, offset: int, size_bytes: int) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
-        return file.read(PIECE_BYTES)
+        return file.read(size_bytes)

@@ -30,7 +30,8 @@ GONE = frozenset({404, 409, 410})
 """What the server answers about a task that is no longer this worker's."""
 OWNER = "owner"
 """A key belongs to one user, so all jobs here are of one; their children may be kept warm from one to the next."""
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT})
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""No room: on the disk, for this user, or for one file so large."""
 
 
 class Workshop:
