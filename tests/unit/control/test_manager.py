@@ -70,16 +70,17 @@ async def test_a_record_that_is_handed_over_is_not_read() -> None:
     managed = Managed()
     task = await managed.submit("a")
     looks = 0
+    looked = asyncio.Event()
 
     async def look() -> Task:
         nonlocal looks
         looks += 1
+        looked.set()
         await asyncio.sleep(0)
         return task
 
     waiting = asyncio.create_task(managed.manager.ended("a", look, timeout_s=30))
-    while not looks:
-        await asyncio.sleep(0)
+    await looked.wait()
     ended = replace(task, state=TaskState.COMPLETED, finished_at=1.0)
     for sound in managed.signals.sounds([], {"a": ended}).values():
         sound()
