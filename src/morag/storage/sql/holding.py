@@ -58,7 +58,7 @@ def park(tx: Transaction, at: Moment, task_id: str, fence: int, parked: Parked) 
     tx.run(sql.EXPECT_CHILDREN, id=task_id, open_children=open_children)
     _end_attempt(tx, at, task_id, fence, parked)
     slot_freed(tx, parent[0])
-    note_state(tx, at, task_id, TaskState.WAITING, children=[child_id for child_id, _ in children])
+    note_state(tx, at, task_id, TaskState.WAITING, children=tuple(child_id for child_id, _ in children))
     if not open_children:
         resume(tx, at, task_id)
     return Answer.OK

@@ -1,6 +1,7 @@
 """What every change of the record does besides: append to the log, ring the bells, keep the lane's users known."""
 
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 from morag.domain.failure import Decision
@@ -13,8 +14,7 @@ from morag.storage.sql.transaction import Moment, Transaction
 
 def note(tx: Transaction, at: Moment, task_id: str, kind: str, data: Any) -> None:
     """Append one line to the task's log, at the end of the transaction."""
-    tx.notes.append((task_id, at.now, kind, dump(data)))
-    tx.tasks.add(task_id)
+    _append(tx, at, task_id, kind, dump(data))
 
 
 def write_log(tx: Transaction) -> None:
@@ -31,7 +31,18 @@ def write_log(tx: Transaction) -> None:
 
 def note_state(tx: Transaction, at: Moment, task_id: str, state: TaskState, **more: Any) -> None:
     """Append a `state` event with what else is worth knowing."""
-    note(tx, at, task_id, "state", {"state": state.value, **more})
+    _append(tx, at, task_id, "state", _state_line(state, *more.items()))
+
+
+@lru_cache(maxsize=256)
+def _state_line(state: TaskState, *more: tuple[str, Any]) -> str:
+    """Most tasks go the same way, so most lines are equal but for the task."""
+    return dump({"state": state.value, **dict(more)})
+
+
+def _append(tx: Transaction, at: Moment, task_id: str, kind: str, line: str) -> None:
+    tx.notes.append((task_id, at.now, kind, line))
+    tx.tasks.add(task_id)
 
 
 def note_decision(tx: Transaction, at: Moment, task_id: str, decision: Decision) -> None:
