@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -65,10 +66,21 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            _spare_the_collector()
             for line in await self._first_steps():
                 say(line)
             answer(f"MoRAG is ready at {self._url} (what it can do: {self._url}/docs; Ctrl-C stops it)")
             sys.stdout.flush()
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector look less often, and never again at what was loaded for good.
+
+    A full look at all that lives kept every request waiting for 0.1 to 0.5 s with 1,000 machines connected.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
 
 
 def run(**given: object) -> int:
