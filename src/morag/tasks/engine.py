@@ -136,11 +136,9 @@ class Engine:
         self._loops.start("scheduler", scheduler.serve)
 
     async def submit(self, new: NewTask) -> Task:
-        """Store the task. The doors are rung before it is committed: their claim then joins the same commit."""
+        """Store the task."""
         if self._celery:
             new = replace(new, routing=self._route(new.name))
-        if new.delay_s <= 0:
-            self._signals.lane(LOCAL_LANE)  # heard when this turn of the loop is over: the task is queued by then
         (stored,) = await self.manager.submit([new])
         return stored
 
