@@ -22,6 +22,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import psutil
@@ -76,7 +77,7 @@ def machines(address: tuple[str, int], keys: list[str], *, is_silent: bool) -> G
     """Processes of workers, a worker for each key named; what they tell."""
     context = mp.get_context("spawn")
     ends: list[Connection] = []
-    processes: list[mp.process.BaseProcess] = []
+    processes: list[SpawnProcess] = []
     for n in range(PROCESSES):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(
