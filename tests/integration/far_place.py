@@ -29,6 +29,15 @@ CHILD = "morag.worker.sandbox.child"
 ENDED = {"completed", "failed", "timeout", "cancelled"}
 STATES = "SELECT json_extract(data, '$.state') FROM events WHERE kind = 'state' AND task_id = ? ORDER BY seq"
 
+DAY_S = 86_400
+A_DAY_AHEAD = f"""
+import os, pathlib, time
+really = time.time
+time.time = lambda: really() + {DAY_S}
+with pathlib.Path(__file__).with_name("ahead").open("a") as file:
+    print(os.getpid(), file=file)
+"""
+
 Json = dict[str, Any]
 
 
@@ -194,13 +203,18 @@ class Worker:
 
 
 class Place:
-    """A user of a server, one machine of the user's behind a bad line, and more if need be. A context manager."""
+    """A user of a server, one machine of the user's behind a bad line, and more if need be. A context manager.
+
+    The wall clock of the machine behind the line is a day ahead, whatever else happens to it.
+    """
 
     def __init__(self, server: Server, name: str) -> None:
         """Make the keys."""
         self.server, self.line = server, FaultyProxy(server.port, records=True)
         self.folder = server.folder / name
-        self.folder.mkdir()
+        self._clock = self.folder / "clock"
+        self._clock.mkdir(parents=True)
+        (self._clock / "sitecustomize.py").write_text(A_DAY_AHEAD)
         self.worker_key = server.key(name, "worker")
         headers = {"Authorization": f"Bearer {server.key(name, 'submit')}"}
         self._http = httpx2.Client(base_url=server.address, headers=headers, timeout=60.0, trust_env=False)
@@ -221,7 +235,7 @@ class Place:
     def first(self) -> Worker:
         """The machine behind the line, ready for work; kept from one trial to the next as long as it lives."""
         if self._first is None or self._first.process.poll() is not None:
-            self._first = self.worker(self.line.address)
+            self._first = self.worker(self.line.address, PYTHONPATH=str(self._clock))
             self._others.remove(self._first)
         self._first.ready().forget()
         return self._first
@@ -232,6 +246,10 @@ class Place:
         made = Worker(address or self.server.address, self.worker_key, folder, "--slots", "2", **environ)
         self._others.append(made)
         return made
+
+    def is_ahead(self, worker: Worker) -> bool:
+        """Whether the worker's wall clock is a day ahead."""
+        return str(worker.process.pid) in (self._clock / "ahead").read_text().split()
 
     def clear(self) -> None:
         """After a trial: the line is good, and only the first machine is left."""

@@ -128,6 +128,7 @@ def test_running_out_of_memory_fails_but_a_full_disk_waits() -> None:
     kind = FailureType.RESOURCE_EXHAUSTION
     assert isinstance(decide(failure(kind, code="child_out_of_memory"), task(), jitter=0), Failed)
     assert isinstance(decide(failure(kind, code="disk_full"), task(), jitter=0), Retried)
+    assert isinstance(decide(failure(kind, code="worker_disk_full"), task(), jitter=0), Retried)
 
 
 @pytest.mark.parametrize("kind", list(FailureType))
