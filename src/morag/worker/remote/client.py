@@ -39,6 +39,8 @@ HEARTBEAT_S = 5.0
 GRACE_S = 10.0
 """Of a claim, beyond the time it asked to wait."""
 TUS = {"Tus-Resumable": "1.0.0"}
+KEPT = httpx2.Limits(max_keepalive_connections=4, keepalive_expiry=15.0)
+"""Heartbeats find the connection of the one before; few are kept, for each that died unnoticed costs one heartbeat."""
 CHECKSUM_MISMATCH = 460
 """As the checksum extension of tus 1.0 has it."""
 _ADDRESS_HINT = "Give an address such as https://morag.example.org; http:// is for this machine only."
@@ -60,7 +62,8 @@ class Client:
             timeout=httpx2.Timeout(ANSWER_S, connect=CONNECT_S),
             follow_redirects=False,
             trust_env=not is_near,  # no proxy on the way to this machine itself; SSL_CERT_FILE counts everywhere
-            verify=httpx2.create_ssl_context(),
+            verify=transport is not None or httpx2.create_ssl_context(),
+            limits=KEPT,
             transport=transport,
         )
 

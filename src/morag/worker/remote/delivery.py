@@ -62,6 +62,7 @@ class Delivery:
 
     async def _offer(self, parcel: Parcel, report: Report) -> str:
         if parcel.failure:
+            report(SETTLING)
             return await self._tell(parcel)
         path = self._spool.document(parcel.attempt_id)
         size = path.stat().st_size

@@ -16,12 +16,14 @@ from uuid import uuid4
 import psutil
 
 from morag.domain.errors import MoragError
-from morag.protocol import Heartbeat, HeartbeatAnswer, HeldMessage, LeaseMessage, ReleaseAttempt
+from morag.protocol import Heartbeat, HeartbeatAnswer, LeaseMessage, ReleaseAttempt
+from morag.telemetry import log
 from morag.worker.remote.answers import ABOUT_THE_WORKER, Away, Refused
 from morag.worker.remote.client import Client
-from morag.worker.remote.delivery import SETTLING, Delivery
+from morag.worker.remote.delivery import Delivery
+from morag.worker.remote.job import DELIVERING, Job
 from morag.worker.remote.patience import Patience
-from morag.worker.remote.screen import JobLine, Screen
+from morag.worker.remote.screen import Screen
 from morag.worker.remote.session import Session
 from morag.worker.remote.spool import Spool
 from morag.worker.remote.workshop import Workshop
@@ -30,7 +32,6 @@ Begin = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
 GOODBYE_S = 3.0
 """How long leaving, or giving a task back, may take: the server finds out by itself a little later."""
-DELIVERING = "delivering"
 LEAST_POLL_S = 1.0
 """A claim answered with nothing at once is not repeated at once, whoever answered."""
 
@@ -44,51 +45,6 @@ class Terms:
     """One job, then leave."""
     idle_exit_s: float | None = None
     """Leave after so long without a job."""
-
-
-@dataclass(slots=True, kw_only=True)
-class Job:
-    """A lease being worked on."""
-
-    lease: LeaseMessage
-    line: JobLine
-    task: "asyncio.Task[None] | None" = None
-    told: str | None = None
-    """Why it was stopped, once it was."""
-    is_released: bool = False
-    fraction: float = 0.0
-    stage: str = ""
-    message: str = ""
-
-    def report(self, fraction: float, stage: str, message: str) -> None:
-        """It is so far."""
-        self.fraction, self.stage, self.message = fraction, stage, message
-        self.line.at(fraction, stage, message)
-
-    def deliver(self, message: str) -> None:
-        """It is converted and on its way."""
-        self.report(1.0, DELIVERING, message)
-
-    def lose(self) -> None:
-        """The server takes nothing for it any more: because another has it, or because it just took the result."""
-        if self.message != SETTLING:
-            self.stop("the server gave it to another")
-
-    def stop(self, why: str) -> None:
-        """End it, with its child."""
-        if self.told is None and self.task:
-            self.told = why
-            self.task.cancel()
-
-    def held(self) -> HeldMessage:
-        """The lease as heartbeats tell of it."""
-        return HeldMessage(
-            attempt_id=self.lease.attempt_id,
-            fence=self.lease.fence,
-            stage=self.stage[:100],
-            progress=min(max(self.fraction, 0.0), 1.0),
-            message=self.message[:500],
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +89,8 @@ class Supervisor:
         self._idle = _Idle(terms.idle_exit_s, self._idle_long_enough)
         self._seq = 0
         self._is_paused = False
+        self._heartbeat_s: float | None = None
+        """As the server wanted it last."""
 
     async def run(self) -> None:
         """Work until told to leave. Raises MoragError for what only a person can change."""
@@ -226,6 +184,9 @@ class Supervisor:
             raise
         except Refused as error:
             job.line.failed(error.message)
+        except OSError as error:
+            log.warning("job_left", attempt_id=job.lease.attempt_id, reason=type(error).__name__)
+            job.line.failed(f"the disk of this machine: {(error.strerror or 'unknown reason').lower()}")
         finally:
             await asyncio.shield(self._forget(job))
 
@@ -250,7 +211,7 @@ class Supervisor:
 
     async def _beat(self) -> None:
         while True:
-            await asyncio.sleep(self._parts.session.now.heartbeat_s)
+            await asyncio.sleep(self._heartbeat_s or self._parts.session.now.heartbeat_s)
             try:
                 answer = await self._parts.session.heartbeat(self._heartbeat)
             except Away:
@@ -274,6 +235,7 @@ class Supervisor:
                 job.stop("cancelled")
             elif job and word == "lost":
                 job.lose()
+        self._heartbeat_s = answer.directives.heartbeat_s
         if answer.directives.drain:
             self._close("the server asked to")
         if answer.directives.pause != self._is_paused:

@@ -6,7 +6,7 @@ from typing import cast
 
 import httpx2
 import pytest
-from tests.far_server import FakeServer, Screen, problem
+from tests.far_server import Answer, FakeServer, Screen, problem
 
 from morag.domain.content import ContentType, Document
 from morag.domain.errors import MoragError
@@ -81,6 +81,13 @@ class Machine:
         )
         return Supervisor(parts, Terms(**{"slots": 1, **terms}))  # pyright: ignore[reportArgumentType] - a test's words
 
+    def once_it_converts(self, answer: Answer) -> Answer:
+
+        def either(request: httpx2.Request) -> httpx2.Response:
+            return answer(request) if self.sandbox.began.is_set() else beat()(request)
+
+        return either
+
     def left(self) -> list[str]:
         return [path.name for name in ("spool", "incoming") for path in (self.folder / name).iterdir()]
 
@@ -108,7 +115,8 @@ def beat(word: str = "ok", **directives: object) -> Callable[[httpx2.Request], h
     def answer(request: httpx2.Request) -> httpx2.Response:
         held = json.loads(request.content)["leases"]
         leases = {each["attempt_id"]: word for each in held}
-        return httpx2.Response(200, json={"leases": leases, "directives": {"heartbeat_s": BEAT_S, **directives}})
+        told = {"heartbeat_s": BEAT_S, **directives}
+        return httpx2.Response(200, json={"leases": leases, "directives": told})
 
     return answer
 
@@ -153,7 +161,7 @@ async def test_heartbeats_go_on_while_a_job_runs_and_say_how_far_it_is(machine: 
 async def test_a_job_that_is_cancelled_or_lost_is_killed_and_delivers_nothing(
     machine: Machine, served: FakeServer, word: str
 ) -> None:
-    served.on("POST", "/heartbeat", beat(word))
+    served.on("POST", "/heartbeat", machine.once_it_converts(beat(word)))
     machine.sandbox.may_end.clear()
     await asyncio.wait_for(machine.supervisor(once=True).run(), 5)
     assert machine.sandbox.is_killed
@@ -231,7 +239,7 @@ async def test_a_forgotten_worker_registers_again_and_keeps_its_job(machine: Mac
 
 
 async def test_a_session_taken_over_stops_with_what_to_do(machine: Machine, served: FakeServer) -> None:
-    served.on("POST", "/heartbeat", problem(409, "session_over"))
+    served.on("POST", "/heartbeat", machine.once_it_converts(lambda _: problem(409, "session_over")))
     machine.sandbox.may_end.clear()
     with pytest.raises(MoragError, match="took over") as raised:
         await asyncio.wait_for(machine.supervisor().run(), 5)
@@ -295,3 +303,36 @@ async def test_a_result_that_cannot_be_delivered_while_leaving_waits_for_the_nex
     kinds = [each.url.path.rpartition("/")[2] for each in served.requests]
     assert kinds.index("workers", kinds.index("complete")) > len(kinds) - kinds[::-1].index("complete") - 1
     assert machine.left() == []
+
+
+async def test_heartbeats_come_as_seldom_as_the_server_wants(machine: Machine, served: FakeServer) -> None:
+    served.on("POST", "/heartbeat", beat(heartbeat_s=30.0))
+    machine.sandbox.may_end.clear()
+    running = asyncio.create_task(machine.supervisor(once=True).run())
+    await served.until_asked("POST", "/heartbeat")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(served.until_asked("POST", "/heartbeat", 2), 10 * BEAT_S)
+    machine.sandbox.may_end.set()
+    await running
+
+
+async def test_a_disk_that_fails_under_the_spool_ends_the_job_and_not_the_worker(
+    machine: Machine, served: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_: Spool, attempt_id: str) -> None:
+        raise OSError(5, "Input/output error", attempt_id)
+
+    monkeypatch.setattr(Spool, "drop", broken)
+    await machine.supervisor(once=True).run()
+    assert machine.screen.lines[0].told[-1] == "failed the disk of this machine: input/output error"
+    assert len(served.asked("POST", "/complete")) == 1
+
+
+async def test_a_pause_is_told_once_and_its_end_too(machine: Machine, served: FakeServer) -> None:
+    served.on("POST", "/heartbeat", beat(pause=True), beat(pause=True), beat())
+    machine.sandbox.may_end.clear()
+    running = asyncio.create_task(machine.supervisor(once=True).run())
+    await served.until_asked("POST", "/heartbeat", 5)
+    machine.sandbox.may_end.set()
+    await running
+    assert [told for told in machine.screen.told if told.startswith("paused")] == ["paused True", "paused False"]
