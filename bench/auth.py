@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from fastapi import Request
 
 from morag.api.access import decide
-from morag.bootstrap import opened_keys
+from morag.bootstrap.users import opened_keys
 from morag.control.auth import APIKeyService
 from morag.domain.keys import key_text
 from morag.settings import Settings

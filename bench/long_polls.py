@@ -24,12 +24,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
+from typing import cast
 
 import psutil
 from parts import far_machines
 from parts.far_machines import CREATED, OK, Wire, expect
 
-from morag.bootstrap import opened_keys
+from morag.bootstrap.users import opened_keys
 from morag.domain.identity import Scope
 from morag.settings import Settings
 from morag.telemetry import configure
@@ -85,7 +86,7 @@ def machines(address: tuple[str, int], keys: list[str], *, is_silent: bool) -> G
         )
         process.start()
         theirs.close()
-        ends.append(ours)
+        ends.append(cast("Connection", ours))
         processes.append(process)
     try:
         for end in ends:
@@ -145,7 +146,7 @@ def main() -> None:
         keys = asyncio.run(keys_of(Path(name), asked.users))
         with serving(Path(name)) as (server, address):
             before = server.memory_info().rss
-            each = [keys[n % asked.users] for n in range(asked.workers)]
+            each: list[str] = [keys[n % int(asked.users)] for n in range(asked.workers)]
             with machines(address, each, is_silent=asked.silent) as news:
                 measure(Scene(server, address, keys, news), asked, before)
 

@@ -77,7 +77,7 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="REDIS_URL",
         repr=False,
-        description="a Redis that knows users' machines, and copies of the API keys for less than a second, or all keys",
+        description="a Redis that knows users' machines, and copies of the API keys for under a second, or all keys",
     )
     allow_anonymous: bool | None = Field(
         default=None,

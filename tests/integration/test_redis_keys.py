@@ -11,7 +11,7 @@ import pytest
 import structlog
 from tests.redis_server import RedisServer
 
-from morag import bootstrap
+from morag.bootstrap.users import opened_keys
 from morag.control.auth import APIKeyService
 from morag.control.ports import KEY_COPY_S
 from morag.domain.errors import StartupError, Unavailable
@@ -120,7 +120,7 @@ async def test_keeper_that_is_not_there_is_told_without_its_address(url: str, co
 async def test_keeper_without_an_address_is_refused(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path, key_store="redis")
     with pytest.raises(StartupError, match="REDIS_URL"):
-        async with bootstrap.opened_keys(settings):
+        async with opened_keys(settings):
             raise AssertionError("it was taken")
 
 

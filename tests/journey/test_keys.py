@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from tests.redis_server import RedisServer
 
-from morag.bootstrap import opened_keys
+from morag.bootstrap.users import opened_keys
 from morag.settings import Settings
 
 pytestmark = pytest.mark.xdist_group("keys")

@@ -14,7 +14,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.domain.errors import Unavailable
 from morag.domain.identity import ANONYMOUS, Caller, Scope
 

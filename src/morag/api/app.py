@@ -28,7 +28,7 @@ from morag.api.routes import (
     webhooks,
     workers,
 )
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.settings import Settings
 from morag.worker.host import open_system
 

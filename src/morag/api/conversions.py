@@ -16,7 +16,7 @@ from morag.api.schemas.conversions import Accepted, ItemResult
 from morag.api.schemas.submissions import UrlConversion
 from morag.api.submissions import from_url, item_keys
 from morag.api.waiting import ended_or_late
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.control.tasks.intake import Request
 from morag.domain.errors import ConversionError, FetchRefused, InvalidRequest, MoragError
 from morag.domain.json import Json, JsonObject

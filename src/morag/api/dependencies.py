@@ -6,7 +6,7 @@ from fastapi import Depends, Header, Request
 
 from morag.api.access import caller
 from morag.api.rates import Rates
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.domain.errors import InvalidRequest
 from morag.domain.limits import Limits
 

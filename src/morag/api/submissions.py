@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from morag.api.schemas.submissions import Conversion, Ingestion
 from morag.api.uploads import Form
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.control.tasks.intake import IngestRequest, Request
 from morag.domain.content import ContentType, Source
 from morag.domain.errors import ConversionError, FetchRefused, InvalidRequest

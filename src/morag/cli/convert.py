@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
-from morag.bootstrap import Standalone, standalone
+from morag.bootstrap.standalone import Standalone, standalone
 from morag.cli.inputs import Input, named, options_of
 from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json, failure_json, say

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from morag.bootstrap import embedding_model
+from morag.bootstrap.standalone import embedding_model
 from morag.cli.addresses import without_credentials
 from morag.cli.client import client_of
 from morag.cli.logs import settings_with_quiet_log

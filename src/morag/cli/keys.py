@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from morag.bootstrap import opened_keys
+from morag.bootstrap.users import opened_keys
 from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json, say, table
 from morag.control.auth import GRACE_S, APIKeyService, IssuedKey

@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from morag import bootstrap
+from morag.bootstrap import upkeep
 from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json
 from morag.cli.progress import board
@@ -11,7 +11,7 @@ from morag.cli.progress import board
 
 def backup(destination: Path, *, as_json: bool) -> int:
     """Copy the database and all files; the exit status. Raises InvalidRequest, StartupError."""
-    made = asyncio.run(bootstrap.backup(settings_with_quiet_log(), destination))
+    made = asyncio.run(upkeep.backup(settings_with_quiet_log(), destination))
     if as_json:
         answer_json({"backup": str(made)})
     else:
@@ -24,7 +24,7 @@ def reindex(*, as_json: bool) -> int:
     """Build the index anew; the exit status. Raises StartupError while a server holds the data folder."""
     with board() as lines:
         line = lines.line("reindex")
-        count = asyncio.run(bootstrap.reindex(settings_with_quiet_log(), line.at))
+        count = asyncio.run(upkeep.reindex(settings_with_quiet_log(), line.at))
         line.done(f"{count} documents")
     if as_json:
         answer_json({"documents": count})

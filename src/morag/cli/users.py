@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
-from morag.bootstrap import Users, opened_users
+from morag.bootstrap.users import Users, opened_users
 from morag.cli.logs import settings_with_quiet_log
 from morag.cli.output import answer, answer_json, table
 from morag.domain.errors import InvalidRequest

@@ -3,8 +3,8 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from morag import bootstrap
-from morag.bootstrap import System
+from morag.bootstrap.parts import opened
+from morag.bootstrap.system import System, assemble
 from morag.settings import Settings
 from morag.telemetry import log
 from morag.worker.runner import Runner
@@ -17,7 +17,7 @@ async def open_system(settings: Settings) -> AsyncGenerator[System]:
 
     Raises StartupError with what to change.
     """
-    async with bootstrap.opened(settings) as parts:
+    async with opened(settings) as parts:
         sandbox = sandbox_for(settings, settings.data_dir / "work")
         await sandbox.start()
         try:
@@ -28,7 +28,7 @@ async def open_system(settings: Settings) -> AsyncGenerator[System]:
                 timeout_s=settings.timeout_s,
                 worker_id=parts.worker.id,
             )
-            system = bootstrap.assemble(parts, run=runner.run, names=runner.names)
+            system = assemble(parts, run=runner.run, names=runner.names)
             for note in system.notes:
                 log.warning("note", note=note)
             async with _serving(system):
@@ -45,3 +45,4 @@ async def _serving(system: System) -> AsyncGenerator[None]:
         yield
     finally:
         await system.loops.close()
+        await system.webhooks.close()

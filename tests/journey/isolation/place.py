@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx2
 
-from morag.bootstrap import opened_keys
+from morag.bootstrap.users import opened_keys
 from morag.control.auth import APIKeyService
 from morag.domain.identity import Scope
 from morag.domain.keys import key_text

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 
 from morag.api.access import Machine
 from morag.api.dependencies import CurrentSystem
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.control.fleet.gateway import refused
 from morag.control.ports import CHECKSUMS, Piece
 from morag.domain.content import Document

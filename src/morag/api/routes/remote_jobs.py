@@ -22,7 +22,7 @@ from morag.api.schemas.remote_jobs import (
     RemoteJobRetried,
     RemoteJobStatus,
 )
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.control.fleet.gateway import machine_of
 from morag.control.tasks.intake import Request
 from morag.domain.errors import NotFound

@@ -9,7 +9,7 @@ from morag.api import uploads
 from morag.api.access import Submitter
 from morag.api.dependencies import CurrentSystem, MaxUploadBytes
 from morag.api.schemas.remote_jobs import Uploaded
-from morag.bootstrap import System
+from morag.bootstrap.system import System
 from morag.domain.content import Source
 from morag.domain.errors import InvalidRequest, NotFound
 
