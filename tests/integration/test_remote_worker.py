@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.xdist_group("remote_worker"), pytest.mark.timeout(120)
 READY = re.compile(r"ready at https?://\S+")
 WAIT_S = 40.0
 SAMPLES = Path(__file__).parents[2] / "examples" / "samples"
+NOTE = b"# Note\n\nSeen from far.\n"
 CHILD = "morag.worker.sandbox.child"
 
 Json = dict[str, Any]
@@ -140,6 +141,12 @@ class Worker:
 
         return until(enough, "a job started")
 
+    def fetched(self) -> None:
+        """Wait until a job has its source, which is all it needs of the server before it has a result."""
+        self.started()
+        size = len(NOTE)
+        until(lambda: [each for each in (self.folder / "incoming").iterdir() if each.stat().st_size == size], "fetched")
+
     def spare(self) -> list[psutil.Process]:
         """The processes of its children, once one waits for work."""
 
@@ -202,7 +209,7 @@ class Place:
         made.registered()
         return made
 
-    def submit(self, body: bytes = b"# Note\n\nSeen from far.\n", **fields: str) -> str:
+    def submit(self, body: bytes = NOTE, **fields: str) -> str:
         answer = self.http.post(
             "/process/file",
             files={"file": (f"{uuid.uuid4().hex}.md", body)},
@@ -247,6 +254,8 @@ def settled_place(server: Server, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def place(settled_place: Place) -> Iterator[Place]:
+    if settled_place.server.process is None:
+        settled_place.server.start()
     yield settled_place
     settled_place.close_workers()
 
@@ -393,7 +402,7 @@ def test_a_result_survives_an_outage_of_the_server_and_a_restart_of_the_worker(p
     worker = place.ready(name="keeper")
     with worker.held():
         task_id = place.submit()
-        worker.started()
+        worker.fetched()
         place.server.stop(signal.SIGKILL)
     until(lambda: list((worker.folder / "spool").glob("*.json")), "the result is on disk")
     worker.signal(signal.SIGTERM)
