@@ -304,15 +304,18 @@ async def test_running_ended_and_lost_tasks_do_not_stand_in_line(world: World) -
     await world.submit()
 
 
-async def test_children_and_resumed_parents_have_no_place_in_the_count(world: World) -> None:
+async def test_a_parent_that_waits_has_a_place_its_children_and_a_resumed_one_have_none(world: World) -> None:
     await cap(world, queued=1)
     parent = await world.running()
     assert await world.park(parent, "one", "two") is Answer.OK
-    await world.submit()
+    assert (await world.tasks.usage("ada")).queued == 1
+    with pytest.raises(LimitReached):
+        await world.submit()
     for lease in await world.claim(2):
         await world.complete(lease)
     assert (await world.read(parent.task.id)).state is TaskState.PENDING
-    assert (await world.tasks.usage("ada")).queued == 1
+    assert (await world.tasks.usage("ada")).queued == 0
+    await world.submit()
     with pytest.raises(LimitReached):
         await world.submit()
 

@@ -27,8 +27,8 @@ class Limits:
     running: int | None = None
     """Tasks that may run at once, in all lanes; one whose lease expired runs until somebody else is granted it."""
     queued: int | None = None
-    """Tasks that may stand in lanes at once, ready or later. Not counted, and never refused: children, resumed parents,
-    and tasks whose lease expired, which count as running."""
+    """Tasks that may wait at once: in lanes, ready or later, or for the first children they asked for. Not counted, and
+    never refused: children, resumed parents, and tasks whose lease expired, which count as running."""
     stored_bytes: int | None = None
     """Bytes of stored documents and of the sources of open tasks."""
     upload_bytes: int | None = None

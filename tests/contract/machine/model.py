@@ -76,7 +76,8 @@ class Model(Tree):
         return Usage(
             running=sum(rec.state == "running" or rec.lapsed for rec in mine),
             queued=sum(
-                rec.state == "pending" and not (rec.lapsed or rec.was_resumed or rec.parent is not None) for rec in mine
+                rec.state in {"pending", "waiting"} and not (rec.lapsed or rec.was_resumed or rec.parent is not None)
+                for rec in mine
             ),
             stored_bytes=sum(shown) + sum(brought(rec.new) for rec in mine if rec.is_open and rec.parent is None),
             documents=len(shown),

@@ -59,7 +59,7 @@ def has_room(ledger: Ledger, user_id: str, *, for_lapsed: bool) -> bool:
 def _stands_in_line(entry: Entry) -> bool:
     task = entry.task
     is_root = task.parent_id is None and not is_resumed(entry.rank)
-    return is_root and task.state is TaskState.PENDING and not entry.lapsed
+    return is_root and task.state in {TaskState.PENDING, TaskState.WAITING} and not entry.lapsed
 
 
 def _coming(mine: Iterable[Entry]) -> int:

@@ -13,7 +13,7 @@ CREATE INDEX limits_running ON limits (user_id) WHERE running IS NOT NULL;
 
 -- What is counted, of users who have such a limit.
 CREATE INDEX tasks_slots ON tasks (user_id, lapsed) WHERE state = 'running' OR lapsed = 1;
-CREATE INDEX tasks_queued ON tasks (user_id) WHERE state = 'pending' AND lapsed = 0 AND rank >= 32;
+CREATE INDEX tasks_queued ON tasks (user_id) WHERE state IN ('pending', 'waiting') AND lapsed = 0 AND rank >= 32;
 CREATE INDEX tasks_sources ON tasks (user_id, source_bytes) WHERE source_bytes > 0 AND finished_at IS NULL;
 CREATE INDEX documents_size ON documents (user_id, size_bytes);
 CREATE INDEX shares_user ON shares (user_id, lane) WHERE is_active = 1;

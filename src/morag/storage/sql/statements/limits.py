@@ -36,7 +36,8 @@ RUNNING = "SELECT count(*) FROM tasks WHERE user_id = :user_id AND (state = 'run
 
 QUEUED = """
 SELECT count(*) FROM (
-    SELECT 1 FROM tasks WHERE user_id = :user_id AND state = 'pending' AND lapsed = 0 AND rank >= 32 LIMIT :most
+    SELECT 1 FROM tasks WHERE user_id = :user_id AND state IN ('pending', 'waiting') AND lapsed = 0 AND rank >= 32
+    LIMIT :most
 ) AS standing
 """
 
