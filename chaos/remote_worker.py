@@ -109,6 +109,7 @@ def played(place: Place, trial: Trial, times: Times) -> bool:
 def large(place: Place, size_bytes: int) -> Figures:
     """Deliver so much, in documents as large as the server takes, with the parts that a worker delivers with."""
     share = min(size_bytes, MAX_DOCUMENT_BYTES - MIB)
+    place.dismiss()  # so that nobody else takes what is to be delivered
     began, delivered = time.monotonic(), 0
     with FaultyProxy(place.server.port, latency_s=0.1, loss=0.01, reset_every_s=10.0) as line:
         while delivered < size_bytes:
@@ -162,7 +163,7 @@ def machine() -> RegisterWorker:
         name="box",
         instance_id=uuid.uuid4().hex,
         version="chaos",
-        type="remote_cpu",
+        type="remote_gpu",
         content_types=[ContentType.DOCUMENT],
     )
 

@@ -228,8 +228,7 @@ class Place:
     def __exit__(self, *_: object) -> None:
         self._http.close()
         self.clear()
-        if self._first:
-            self._first.close()
+        self.dismiss()
         self.line.__exit__()
 
     def first(self) -> Worker:
@@ -246,6 +245,11 @@ class Place:
         made = Worker(address or self.server.address, self.worker_key, folder, "--slots", "2", **environ)
         self._others.append(made)
         return made
+
+    def dismiss(self) -> None:
+        """End the first machine; another takes its place when it is asked for."""
+        if self._first:
+            self._first.close()
 
     def is_ahead(self, worker: Worker) -> bool:
         """Whether the worker's wall clock is a day ahead."""
