@@ -36,6 +36,8 @@ CONNECT_S = 5.0
 ANSWER_S = 30.0
 HEARTBEAT_S = 5.0
 """A heartbeat that hangs is given up so early that another one gets through within the lease."""
+SILENCE_S = 10.0
+"""A download that brings nothing for so long goes on over another connection."""
 GRACE_S = 10.0
 """Of a claim, beyond the time it asked to wait."""
 TUS = {"Tus-Resumable": "1.0.0"}
@@ -111,8 +113,9 @@ class Client:
         headers = {"Accept-Encoding": "identity"}
         if offset:
             headers |= {"Range": f"bytes={offset}-", "If-Range": f'"{sha256}"'}
+        place, timeout = f"{_attempt(attempt_id)}/source", httpx2.Timeout(SILENCE_S, connect=CONNECT_S)
         try:
-            async with self._http.stream("GET", f"{_attempt(attempt_id)}/source", headers=headers) as response:
+            async with self._http.stream("GET", place, headers=headers, timeout=timeout) as response:
                 if not response.is_success:
                     await response.aread()
                     check(response)
