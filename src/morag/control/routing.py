@@ -36,8 +36,9 @@ class UserTaskRouter:
                 return Routing(lane=lane, reason=f"asked for, and {names} takes it", considered=tuple(considered))
             considered.append(Considered(lane=lane, verdict=f"no worker of yours alive that takes {content_type}"))
         if not wish.fallback_to_local:
+            # the last one is served by machines with a GPU and without
             return Routing(
-                lane=lanes[0], reason="asked for, and local was ruled out: it waits", considered=tuple(considered)
+                lane=lanes[-1], reason="asked for, and local was ruled out: it waits", considered=tuple(considered)
             )
         return Routing(reason="remote asked for, no worker of yours alive, local", considered=tuple(considered))
 
