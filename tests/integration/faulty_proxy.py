@@ -80,6 +80,7 @@ class FaultyProxy:
         self._is_cut = self._is_silent = False
         self._connections: set[_Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
         self._over = asyncio.Event()
         self._ready = threading.Event()
@@ -145,6 +146,9 @@ class FaultyProxy:
         for task in (resetting, *self._tasks):
             task.cancel()
         await asyncio.gather(resetting, *self._tasks, return_exceptions=True)
+        for writer in self._writers:  # also of those that were never begun
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
     async def _reset_now_and_then(self) -> None:
         waited_s = 0.0
@@ -156,6 +160,7 @@ class FaultyProxy:
                 self._reset_all()
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         task = asyncio.create_task(self._carry(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -180,6 +185,7 @@ class FaultyProxy:
     ) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to_port)
         connection.ends.append(far_writer)
+        self._writers.append(far_writer)
         ways = {
             asyncio.create_task(self._way(connection, reader, far_writer, is_to_server=True)),
             asyncio.create_task(self._way(connection, far_reader, writer, is_to_server=False)),

@@ -23,6 +23,8 @@ from morag.storage.signals import LocalSignals
 from morag.storage.sql.database import open_database
 from morag.tasks.celery import CeleryBroker
 
+pytestmark = pytest.mark.xdist_group("celery")
+
 APPS = Path(__file__).parent / "apps"
 
 

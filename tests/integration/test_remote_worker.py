@@ -266,6 +266,8 @@ class CuttingLine:
     def __init__(self, port: int, limit_bytes: int) -> None:
         self._to, self._limit_bytes = port, limit_bytes
         self.cuts = 0
+        self._writers: list[asyncio.StreamWriter] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._over = asyncio.Event()
@@ -283,7 +285,7 @@ class CuttingLine:
         self._loop.close()
 
     async def _serve(self) -> None:
-        server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._begin, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._over.wait()
@@ -292,9 +294,19 @@ class CuttingLine:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        for writer in self._writers:  # also of those that were never begun
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        task = asyncio.create_task(self._connect(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers.append(far_writer)
         left = [self._limit_bytes]
 
         async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:

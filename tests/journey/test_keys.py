@@ -149,10 +149,15 @@ def test_what_is_anothers_is_answered_as_what_is_not_there(
     assert alice.get("/api/v1/documents/diary").status_code == 200
 
 
-def test_lists_counts_and_search_know_only_ones_own(alice: httpx2.Client, bob: httpx2.Client, task_id: str) -> None:
+def test_lists_counts_and_search_know_only_ones_own(place: Place, alice: httpx2.Client, task_id: str) -> None:
     assert task_id in alice.get("/api/v1/status/").text
-    assert task_id not in bob.get("/api/v1/status/").text
-    assert bob.get("/api/v1/documents").json()["documents"] == []
+    with place.client(place.key("carol")["key"]) as carol:
+        assert task_id not in carol.get("/api/v1/status/").text
+        assert carol.get("/api/v1/documents").json()["documents"] == []
+        _search_finds_only_ones_own(alice, carol)
+
+
+def _search_finds_only_ones_own(alice: httpx2.Client, bob: httpx2.Client) -> None:
     for filters in ({}, {"document_id": "diary"}, {"content_type": "document"}):
         for mode in ("hybrid", "dense", "keyword"):
             query = {"query": "storm petrel", "mode": mode, "filters": filters}

@@ -14,6 +14,8 @@ import httpx2
 import pytest
 from tests.journey.test_worker_protocol import MARKDOWN, Box, Far, ended, ingest
 
+pytestmark = pytest.mark.xdist_group("remote_jobs")
+
 StartServer = Callable[..., tuple[str, "subprocess.Popen[str]"]]
 Json = dict[str, Any]
 
@@ -110,13 +112,13 @@ def test_a_job_waits_for_a_machine_and_takes_the_lane_of_the_one_that_is_there(
     alice: httpx2.Client, worker_key: httpx2.Client
 ) -> None:
     waiting = job(alice)
-    assert alice.get(f"/api/v1/status/{waiting}").json()["routing"]["lane"] == GPU
+    assert alice.get(f"/api/v1/status/{waiting}").json()["routing"]["lane"] == CPU
     small = Box(worker_key, type="remote_cpu")
-    at_once = job(alice)
-    assert alice.get(f"/api/v1/status/{at_once}").json()["routing"]["lane"] == CPU
-    assert small.lease()["task_id"] == at_once
+    assert small.lease()["task_id"] == waiting
     big = Box(worker_key)
-    assert big.lease()["task_id"] == waiting
+    at_once = job(alice)
+    assert alice.get(f"/api/v1/status/{at_once}").json()["routing"]["lane"] == GPU
+    assert big.lease()["task_id"] == at_once
     stop_everything(alice)
     worker_key.delete(small.path)
     worker_key.delete(big.path)

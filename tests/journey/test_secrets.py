@@ -23,6 +23,8 @@ import pytest
 
 from morag.domain.keys import parse_key
 
+pytestmark = pytest.mark.xdist_group("secrets")
+
 END_S = 60.0
 NAME, PASSWORD, TOKEN = "quollkeeper", "hunter2-quoll-password", "token-quoll-7c1e"
 """What a URL may be given before its host, and in its query."""

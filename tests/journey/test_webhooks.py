@@ -14,6 +14,8 @@ import httpx2
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+pytestmark = pytest.mark.xdist_group("webhooks")
+
 END_S = 60.0
 
 StartServer = Callable[..., tuple[str, "subprocess.Popen[str]"]]

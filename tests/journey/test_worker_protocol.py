@@ -15,6 +15,8 @@ from typing import Any
 import httpx2
 import pytest
 
+pytestmark = pytest.mark.xdist_group("worker_protocol")
+
 END_S = 60.0
 
 StartServer = Callable[..., tuple[str, "subprocess.Popen[str]"]]

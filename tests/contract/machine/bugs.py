@@ -194,7 +194,7 @@ BUGS = (
         "",
         is_quick=False,
     ),
-    _code("deleted document comes back", "sqlite", sql_documents, "withdraw", _nothing),
+    _code("deleted document comes back", "sqlite", sql_documents, "withdraw", _nothing, is_quick=False),
     _code("doorbell of a resumed parent not rung", "sqlite", sql_ending, "stand_in_lane", _nothing),
     _code("duplicate settle counts as lost", "sqlite", sql_holding, "refused", _forgetful),
     _code("leases by the wall clock", "sqlite", Machine, "moment", _leases_by_the_wall, is_quick=False),
