@@ -50,6 +50,7 @@ async def _redis(stack: AsyncExitStack, request: pytest.FixtureRequest, _folder:
 
 async def _copies(stack: AsyncExitStack, request: pytest.FixtureRequest, folder: Path) -> KeyStore:
     server: RedisServer = request.getfixturevalue("redis")
+    server.empty()
     authority = await _sqlite(stack, request, folder)
     return await stack.enter_async_context(key_copies(server.url, authority, store_id="the store"))
 

@@ -34,10 +34,13 @@ class Hook:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
 
+    def about(self, task_id: str) -> list[tuple[str, bytes, dict[str, str]]]:
+        """The requests it took about a task; several servers and secrets send to it."""
+        return [each for each in self.got if json.loads(each[1])["data"]["task_id"] == task_id]
+
     def told(self, task_id: str) -> list[dict[str, Any]]:
         """What it took about a task."""
-        found = [json.loads(body) for _, body, _ in self.got]
-        return [each for each in found if each["data"]["task_id"] == task_id]
+        return [json.loads(body) for _, body, _ in self.about(task_id)]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +103,7 @@ def test_an_ingest_is_told_signed_with_the_document(hooked: httpx2.Client, note:
     task_id = submit(hooked, note(), hook)
     until(lambda: len(hook.told(task_id)) == 2)
     secret = hooked.get("/api/v1/webhooks/secret").json()["secret"]
-    for _, body, headers in hook.got:
+    for _, body, headers in hook.about(task_id):
         assert Webhook(secret).verify(body, headers)
     told = {each["type"]: each["data"] for each in hook.told(task_id)}
     assert told["task.completed"]["status"] == "completed"
@@ -121,7 +124,7 @@ def test_a_new_secret_signs_at_once(hooked: httpx2.Client, note: Files, hook: Ho
     assert before != after
     task_id = submit(hooked, note(), hook)
     until(lambda: hook.told(task_id))
-    _, body, headers = hook.got[-1]
+    _, body, headers = hook.about(task_id)[0]
     assert Webhook(after).verify(body, headers)
     assert Webhook(before).verify(body, headers)
 
