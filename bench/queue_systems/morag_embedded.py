@@ -5,13 +5,14 @@ BENCH_FOLDER=… BENCH_LEDGER=… python -m queue_systems.morag_embedded [nap|he
 
 import asyncio
 import signal
-import sqlite3
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from queue_systems import contract
 
 from morag import TaskManager
+from morag.storage.sql.connection import Connection, connect
 
 DATABASE = contract.FOLDER / "morag.db"
 SETTLED = "SELECT count(*) FROM tasks WHERE state = 'completed'"
@@ -42,7 +43,7 @@ class Embedded:
 
     def __init__(self) -> None:
         self._manager = made()
-        self._reader: sqlite3.Connection | None = None
+        self._reader: Connection | None = None
 
     def workers(self) -> Sequence[Sequence[str]]:
         """None: the producer runs the tasks."""
@@ -80,8 +81,9 @@ class Embedded:
     async def count_settled(self) -> int | None:
         """By a connection of its own, so only what is committed."""
         if self._reader is None:
-            self._reader = sqlite3.connect(f"file:{DATABASE}?mode=ro", uri=True)
-        return int(self._reader.execute(SETTLED).fetchone()[0])
+            # not `sqlite3`: another copy of the library in this process would undo the locks of the first
+            self._reader = connect(Path(DATABASE), is_reader=True)
+        return int(self._reader.execute(SETTLED).fetchall()[0][0])
 
 
 SYSTEM: contract.System = Embedded()
